@@ -1,0 +1,118 @@
+// Directories of the store, parsed once and shared, and the leases on all that
+// they reach.
+//
+// A closure is a root Directory with everything below it. Leasing one that is
+// known costs one increment, whatever its size (G15): leases count on interned
+// Directories, and only a count that leaves 0 goes down to the children and the
+// blobs. When the last lease of a root is given back its closure stays leased,
+// idle, until the store wants the space (BlobStore::Listener), so that the next
+// sandbox over the same tree is made in constant time too.
+//
+// Thread safe. Lock order: DirectoryTable::mu_ before BlobStore's.
+#ifndef CASEMENT_STORE_DIRECTORY_TABLE_H_
+#define CASEMENT_STORE_DIRECTORY_TABLE_H_
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "casement/digest.h"
+#include "model/directory.h"
+#include "store/blob_store.h"
+
+namespace casement {
+
+// A Directory whose children are interned as well. Immutable.
+class InternedDirectory {
+ public:
+  const Digest& digest() const { return digest_; }
+  const Directory& directory() const { return *directory_; }
+  // The Directory below entry `index`, which must be of type kDirectory.
+  const std::shared_ptr<const InternedDirectory>& child(size_t index) const;
+  // All paths below this one in preorder are numbered 1, 2, 3...: the number of
+  // entry `index`. This Directory itself is 0.
+  uint64_t number(size_t index) const;
+  // How many paths there are, this one included: files, directories, symlinks.
+  uint64_t paths() const { return paths_; }
+  // How many of them are files, and the sum of their sizes.
+  uint64_t files() const { return files_; }
+  uint64_t file_bytes() const { return file_bytes_; }
+
+ private:
+  friend class DirectoryTable;
+  InternedDirectory() = default;
+
+  Digest digest_;
+  std::shared_ptr<const Directory> directory_;
+  std::vector<std::shared_ptr<const InternedDirectory>> children_;
+  std::vector<uint64_t> numbers_;
+  uint64_t paths_ = 1;
+  uint64_t files_ = 0;
+  uint64_t file_bytes_ = 0;
+};
+
+class DirectoryTable;
+
+// Keeps a closure from being evicted. Given back by destruction, once.
+class ClosureLease {
+ public:
+  ClosureLease() = default;
+  ClosureLease(ClosureLease&& other) noexcept;
+  ClosureLease& operator=(ClosureLease&& other) noexcept;
+  ~ClosureLease();
+
+  const std::shared_ptr<const InternedDirectory>& root() const { return root_; }
+
+ private:
+  friend class DirectoryTable;
+  DirectoryTable* table_ = nullptr;
+  std::shared_ptr<const InternedDirectory> root_;
+};
+
+class DirectoryTable {
+ public:
+  struct Options {
+    // Distinct Directories in one closure, and paths by any route. A tree with
+    // more is refused (ResourceExhausted): shared digests can make 10^12 paths
+    // out of a few kilobytes.
+    int64_t closure_directories_max = int64_t{4} << 20;
+    uint64_t closure_paths_max = uint64_t{1} << 48;
+    // Interned Directories without a lease that stay in memory, by the bytes
+    // of their messages.
+    int64_t idle_bytes_max = int64_t{256} << 20;
+  };
+
+  DirectoryTable(BlobStore& store, Options options);
+  ~DirectoryTable();
+
+  // FailedPrecondition if blobs are missing, naming each with one violation of
+  // type MISSING and subject "blobs/<hash>/<size>" (REv2) in a
+  // google.rpc.PreconditionFailure (MissingBlobsStatus() in missing.h).
+  // InvalidArgument if a Directory is malformed. ResourceExhausted if the
+  // closure cannot fit beside what is leased already, or passes a limit.
+  absl::StatusOr<ClosureLease> LeaseClosure(const Digest& root);
+
+  // One Directory without its children and without a lease, for the tree/ view.
+  // NotFound, without a message, if it is not in the store.
+  absl::StatusOr<std::shared_ptr<const Directory>> Load(const Digest& digest);
+
+  // See BlobStore::Listener.
+  bool GiveUpIdleLeases(uint64_t used_before);
+  // All of them, for `evict`.
+  void GiveUpAllIdleLeases();
+
+  // I5  a Directory's count is the number of leased parents' uses of it, plus
+  //     the leases that name it as root, plus 1 if it is an idle root
+  // I6  a Directory with a count holds one Lease for itself and one for every
+  //     file in it
+  void CheckInvariants() const;
+
+ private:
+  friend class ClosureLease;
+  void Return(const InternedDirectory& root);
+};
+
+}  // namespace casement
+
+#endif  // CASEMENT_STORE_DIRECTORY_TABLE_H_

@@ -1,0 +1,54 @@
+// Who owns the bytes that the store takes on disk.
+//
+// Bytes are allocated bytes (st_blocks times 512), not sizes. A count is raised
+// before the bytes are written and lowered after they are gone, so that the sum
+// is never below what is allocated (G3). Thread safe, lock free.
+#ifndef CASEMENT_STORE_LEDGER_H_
+#define CASEMENT_STORE_LEDGER_H_
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+
+namespace casement {
+
+enum class Owner : uint8_t {
+  kBlobs,    // Resident blobs.
+  kZombies,  // Evicted blobs that are still open or mapped.
+  kUploads,  // Blobs on their way in.
+  kScratch,  // Files written in sandboxes.
+  kIndex,    // The store's own files.
+};
+inline constexpr size_t kOwnerCount = 5;
+
+class Ledger {
+ public:
+  void Add(Owner owner, int64_t bytes) { of(owner).fetch_add(bytes); }
+  void Remove(Owner owner, int64_t bytes) { of(owner).fetch_sub(bytes); }
+  // Raises the receiver first: the sum is never too low in between.
+  void Move(Owner from, Owner to, int64_t bytes) {
+    Add(to, bytes);
+    Remove(from, bytes);
+  }
+
+  int64_t Get(Owner owner) const {
+    return bytes_[static_cast<size_t>(owner)].load();
+  }
+  int64_t Total() const {
+    int64_t total = 0;
+    for (const std::atomic<int64_t>& bytes : bytes_) total += bytes.load();
+    return total;
+  }
+
+ private:
+  std::atomic<int64_t>& of(Owner owner) {
+    return bytes_[static_cast<size_t>(owner)];
+  }
+
+  std::array<std::atomic<int64_t>, kOwnerCount> bytes_{};
+};
+
+}  // namespace casement
+
+#endif  // CASEMENT_STORE_LEDGER_H_
