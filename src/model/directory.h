@@ -75,6 +75,7 @@ class Directory {
 
  private:
   Directory() = default;
+  void SortAndOwnTexts();
 
   std::string text_;  // All names and targets, one after the other.
   std::vector<Entry> entries_;
