@@ -24,10 +24,10 @@ namespace casement {
 // One line of `diff`.
 struct Change {
   enum class Kind : uint8_t {
-    kAdded,        // A
-    kModified,     // M: bytes were written, or a symlink's target changed
-    kDeleted,      // D
-    kTypeOrMode,   // T: the type changed, or the permission bits alone
+    kAdded,       // A
+    kModified,    // M: bytes were written, or a symlink's target changed
+    kDeleted,     // D
+    kTypeOrMode,  // T: the type changed, or the permission bits alone
   };
   Kind kind;
   std::string path;  // Relative to the sandbox, without a leading '/'.
@@ -38,7 +38,7 @@ struct Output {
   enum class Kind : uint8_t { kFile, kExecutable, kDirectory, kSymlink };
   Kind kind;
   std::string path;
-  Digest digest;          // kFile, kExecutable; kDirectory: of its Tree message.
+  Digest digest;  // kFile, kExecutable; kDirectory: of its Tree message.
   Digest root_directory;  // kDirectory: of its root Directory.
   std::string target;     // kSymlink.
 };

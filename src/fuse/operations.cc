@@ -1,0 +1,459 @@
+#include "fuse/operations.h"
+
+#include <fcntl.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fuse/reply.h"
+
+namespace casement {
+namespace {
+
+Adapter& AdapterOf(fuse_req_t req) {
+  return *static_cast<Adapter*>(fuse_req_userdata(req));
+}
+
+// The file system, for one request of this kind.
+FileSystem& Vfs(fuse_req_t req, Request kind) {
+  Adapter& adapter = AdapterOf(req);
+  adapter.requests[static_cast<size_t>(kind)].fetch_add(
+      1, std::memory_order_relaxed);
+  return adapter.vfs;
+}
+
+Caller CallerOf(fuse_req_t req) {
+  const fuse_ctx* const context = fuse_req_ctx(req);
+  return {.uid = context->uid, .gid = context->gid};
+}
+
+void Want(fuse_conn_info* connection, uint64_t capability, bool on) {
+  if (on) {
+    fuse_set_feature_flag(connection, capability);
+  } else {
+    fuse_unset_feature_flag(connection, capability);
+  }
+}
+
+// What is left out and why: FUSE-FACTS. Capabilities that the kernel does not
+// have are ignored.
+void OnInit(void* userdata, fuse_conn_info* connection) {
+  Adapter& adapter = *static_cast<Adapter*>(userdata);
+  const bool passthrough = adapter.data_path == DataPath::kPassthrough;
+  Want(connection, FUSE_CAP_PASSTHROUGH, passthrough);
+  Want(connection, FUSE_CAP_NO_OPEN_SUPPORT, !passthrough);
+  // Without OPEN requests the kernel would lose an O_TRUNC that it leaves to
+  // us.
+  Want(connection, FUSE_CAP_ATOMIC_O_TRUNC, passthrough);
+  Want(connection, FUSE_CAP_NO_OPENDIR_SUPPORT, true);
+  Want(connection, FUSE_CAP_NO_EXPORT_SUPPORT, true);
+  Want(connection, FUSE_CAP_PARALLEL_DIROPS, true);
+  Want(connection, FUSE_CAP_CACHE_SYMLINKS, true);
+  Want(connection, FUSE_CAP_EXPLICIT_INVAL_DATA, true);
+  Want(connection, FUSE_CAP_AUTO_INVAL_DATA, false);
+  Want(connection, FUSE_CAP_HANDLE_KILLPRIV_V2, true);
+  Want(connection, FUSE_CAP_READDIRPLUS, true);
+  Want(connection, FUSE_CAP_READDIRPLUS_AUTO, true);
+  Want(connection, FUSE_CAP_WRITEBACK_CACHE, false);
+  Want(connection, FUSE_CAP_SPLICE_READ, false);
+  Want(connection, FUSE_CAP_SPLICE_WRITE, false);
+  Want(connection, FUSE_CAP_SPLICE_MOVE, false);
+  const bool ring = (connection->want_ext & FUSE_CAP_OVER_IO_URING) != 0;
+  adapter.over_io_uring = ring;
+  connection->max_background = 256;
+  connection->max_readahead = 1 << 20;
+  // As low as possible, so that overlayfs can still be put on top of the mount.
+  connection->max_backing_stack_depth = adapter.store_is_stacked ? 1 : 0;
+}
+
+void OnLookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
+  FileSystem& vfs = Vfs(req, Request::kLookup);
+  const absl::StatusOr<Entry> entry = vfs.Lookup(parent, name);
+  if (!entry.ok()) return ReplyError(req, entry.status());
+  if (!ReplyEntry(req, *entry) && entry->id != 0) vfs.Forget(entry->id, 1);
+}
+
+void OnForget(fuse_req_t req, fuse_ino_t ino, uint64_t count) {
+  Vfs(req, Request::kForget).Forget(ino, count);
+  fuse_reply_none(req);
+}
+
+void OnForgetMulti(fuse_req_t req, size_t count, fuse_forget_data* forgets) {
+  FileSystem& vfs = Vfs(req, Request::kForget);
+  for (size_t i = 0; i < count; ++i) {
+    vfs.Forget(forgets[i].ino, forgets[i].nlookup);
+  }
+  fuse_reply_none(req);
+}
+
+void OnGetattr(fuse_req_t req, fuse_ino_t ino, fuse_file_info* /*file*/) {
+  const auto shown = Vfs(req, Request::kGetattr).GetAttributes(ino);
+  if (!shown.ok()) return ReplyError(req, shown.status());
+  ReplyAttributes(req, *shown);
+}
+
+AttributeChange ChangeOf(const struct stat& wanted, int which) {
+  AttributeChange change;
+  if ((which & FUSE_SET_ATTR_MODE) != 0) change.mode = wanted.st_mode;
+  if ((which & FUSE_SET_ATTR_UID) != 0) change.uid = wanted.st_uid;
+  if ((which & FUSE_SET_ATTR_GID) != 0) change.gid = wanted.st_gid;
+  if ((which & FUSE_SET_ATTR_SIZE) != 0) change.size = wanted.st_size;
+  if ((which & FUSE_SET_ATTR_ATIME) != 0) {
+    change.atime = {.now = (which & FUSE_SET_ATTR_ATIME_NOW) != 0,
+                    .time = wanted.st_atim};
+  }
+  if ((which & FUSE_SET_ATTR_MTIME) != 0) {
+    change.mtime = {.now = (which & FUSE_SET_ATTR_MTIME_NOW) != 0,
+                    .time = wanted.st_mtim};
+  }
+  change.clear_suid = (which & FUSE_SET_ATTR_KILL_SUID) != 0;
+  change.clear_sgid = (which & FUSE_SET_ATTR_KILL_SGID) != 0;
+  return change;
+}
+
+void OnSetattr(fuse_req_t req, fuse_ino_t ino, struct stat* wanted, int which,
+               fuse_file_info* /*file*/) {
+  const auto shown =
+      Vfs(req, Request::kSetattr)
+          .SetAttributes(ino, ChangeOf(*wanted, which), CallerOf(req));
+  if (!shown.ok()) return ReplyError(req, shown.status());
+  ReplyAttributes(req, *shown);
+}
+
+void OnReadlink(fuse_req_t req, fuse_ino_t ino) {
+  const auto target = Vfs(req, Request::kReadlink).ReadLink(ino);
+  if (!target.ok()) return ReplyError(req, target.status());
+  fuse_reply_readlink(req, target->c_str());
+}
+
+// The answer to everything that makes a name.
+void ReplyMade(fuse_req_t req, const absl::StatusOr<Entry>& entry) {
+  if (!entry.ok()) return ReplyError(req, entry.status());
+  FileSystem& vfs = AdapterOf(req).vfs;
+  if (!ReplyEntry(req, *entry)) vfs.Forget(entry->id, 1);
+}
+
+void OnMknod(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
+             dev_t /*device*/) {
+  ReplyMade(
+      req,
+      Vfs(req, Request::kMknod).MakeFile(parent, name, mode, CallerOf(req)));
+}
+
+void OnMkdir(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode) {
+  ReplyMade(req, Vfs(req, Request::kMkdir)
+                     .MakeDirectory(parent, name, mode, CallerOf(req)));
+}
+
+void OnSymlink(fuse_req_t req, const char* target, fuse_ino_t parent,
+               const char* name) {
+  ReplyMade(req, Vfs(req, Request::kSymlink)
+                     .MakeSymlink(parent, name, target, CallerOf(req)));
+}
+
+void OnLink(fuse_req_t req, fuse_ino_t ino, fuse_ino_t parent,
+            const char* name) {
+  ReplyMade(req, Vfs(req, Request::kLink).Link(ino, parent, name));
+}
+
+void OnUnlink(fuse_req_t req, fuse_ino_t parent, const char* name) {
+  ReplyStatus(req, Vfs(req, Request::kUnlink).Unlink(parent, name));
+}
+
+void OnRmdir(fuse_req_t req, fuse_ino_t parent, const char* name) {
+  ReplyStatus(req, Vfs(req, Request::kRmdir).RemoveDirectory(parent, name));
+}
+
+void OnRename(fuse_req_t req, fuse_ino_t parent, const char* name,
+              fuse_ino_t new_parent, const char* new_name, unsigned flags) {
+  ReplyStatus(req, Vfs(req, Request::kRename)
+                       .Rename(parent, name, new_parent, new_name, flags));
+}
+
+void OnOpen(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file) {
+  FileSystem& vfs = Vfs(req, Request::kOpen);
+  Adapter& adapter = AdapterOf(req);
+  const absl::StatusOr<Opened> opened = vfs.Open(ino, file->flags);
+  if (!opened.ok()) return ReplyError(req, opened.status());
+  file->noflush = 1;
+  if (opened->passthrough == nullptr) {
+    // Answered so once, the kernel never asks again: opens cost nothing.
+    if (adapter.data_path == DataPath::kCached) {
+      fuse_reply_err(req, ENOSYS);
+      return;
+    }
+    file->keep_cache = 1;
+    fuse_reply_open(req, file);
+    return;
+  }
+  const absl::StatusOr<int> id = adapter.backing_ids.Open(opened->passthrough);
+  if (!id.ok()) {
+    vfs.Closed(ino);
+    return ReplyError(req, id.status());
+  }
+  file->backing_id = *id;
+  file->fh = opened->passthrough->id();
+  if (fuse_reply_open(req, file) == 0) return;
+  // The caller is gone, and no RELEASE will follow.
+  adapter.backing_ids.Close(file->fh);
+  vfs.Closed(ino);
+}
+
+void OnRelease(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file) {
+  FileSystem& vfs = Vfs(req, Request::kRelease);
+  if (file->fh != 0) {
+    AdapterOf(req).backing_ids.Close(file->fh);
+    vfs.Closed(ino);
+  }
+  fuse_reply_err(req, 0);
+}
+
+void OnRead(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+            fuse_file_info* /*file*/) {
+  FileSystem& vfs = Vfs(req, Request::kRead);
+  static thread_local std::vector<char> buffer;
+  if (buffer.size() < size) buffer.resize(size);
+  const absl::StatusOr<size_t> got =
+      vfs.Read(ino, offset, absl::MakeSpan(buffer.data(), size));
+  if (!got.ok()) return ReplyError(req, got.status());
+  fuse_reply_buf(req, buffer.data(), *got);
+}
+
+void OnWrite(fuse_req_t req, fuse_ino_t ino, const char* bytes, size_t size,
+             off_t offset, fuse_file_info* file) {
+  const absl::StatusOr<size_t> wrote =
+      Vfs(req, Request::kWrite)
+          .Write(ino, offset, absl::string_view(bytes, size),
+                 file->kill_suidgid != 0);
+  if (!wrote.ok()) return ReplyError(req, wrote.status());
+  fuse_reply_write(req, *wrote);
+}
+
+void OnFsync(fuse_req_t req, fuse_ino_t ino, int /*datasync*/,
+             fuse_file_info* /*file*/) {
+  ReplyStatus(req, Vfs(req, Request::kFsync).Sync(ino));
+}
+
+// Listings are kept by the kernel until it is told otherwise.
+void OnOpendir(fuse_req_t req, fuse_ino_t /*ino*/, fuse_file_info* /*file*/) {
+  Vfs(req, Request::kOpendir);
+  fuse_reply_err(req, ENOSYS);
+}
+
+void OnReaddir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+               fuse_file_info* /*file*/) {
+  FileSystem& vfs = Vfs(req, Request::kReaddir);
+  std::vector<char> buffer(size);
+  size_t used = 0;
+  std::string name;  // libfuse wants a NUL at the end.
+  const auto sink = [&](const Listed& listed) {
+    struct stat shown {};
+    shown.st_ino = listed.number;
+    shown.st_mode = listed.mode;
+    name.assign(listed.name.data(), listed.name.size());
+    const size_t need =
+        fuse_add_direntry(req, buffer.data() + used, size - used, name.c_str(),
+                          &shown, static_cast<off_t>(listed.position));
+    if (need > size - used) return false;
+    used += need;
+    return true;
+  };
+  const absl::Status listed =
+      vfs.List(ino, static_cast<uint64_t>(offset), sink);
+  if (!listed.ok()) return ReplyError(req, listed);
+  fuse_reply_buf(req, buffer.data(), used);
+}
+
+// A name of a listing, to be looked up once the listing's locks are free.
+struct PendingName {
+  std::string name;
+  uint64_t number;
+  uint32_t mode;
+  uint64_t position;
+};
+
+absl::StatusOr<std::vector<PendingName>> ListNames(fuse_req_t req,
+                                                   FileSystem& vfs,
+                                                   fuse_ino_t ino, size_t size,
+                                                   off_t offset) {
+  std::vector<PendingName> names;
+  size_t used = 0;
+  const auto sink = [&](const Listed& listed) {
+    PendingName pending = {std::string(listed.name), listed.number, listed.mode,
+                           listed.position};
+    used += fuse_add_direntry_plus(req, nullptr, 0, pending.name.c_str(),
+                                   nullptr, 0);
+    if (used > size) return false;
+    names.push_back(std::move(pending));
+    return true;
+  };
+  const absl::Status status =
+      vfs.List(ino, static_cast<uint64_t>(offset), sink);
+  if (!status.ok()) return status;
+  return names;
+}
+
+// What READDIRPLUS says of a name. "." and ".." count no lookup.
+fuse_entry_param LookUpListed(FileSystem& vfs, fuse_ino_t ino,
+                              const PendingName& name) {
+  fuse_entry_param param{};
+  if (name.name != "." && name.name != "..") {
+    const absl::StatusOr<Entry> entry = vfs.Lookup(ino, name.name);
+    if (entry.ok() && entry->id != 0) return EntryParamOf(*entry);
+  }
+  // Node 0: just the name, as READDIR would list it.
+  param.attr.st_ino = name.number;
+  param.attr.st_mode = name.mode;
+  return param;
+}
+
+void OnReaddirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
+                   fuse_file_info* /*file*/) {
+  FileSystem& vfs = Vfs(req, Request::kReaddirplus);
+  const auto names = ListNames(req, vfs, ino, size, offset);
+  if (!names.ok()) return ReplyError(req, names.status());
+  std::vector<char> buffer(size);
+  std::vector<InodeId> looked_up;
+  size_t used = 0;
+  for (const PendingName& name : *names) {
+    const fuse_entry_param param = LookUpListed(vfs, ino, name);
+    if (param.ino != 0) looked_up.push_back(param.ino);
+    used += fuse_add_direntry_plus(req, buffer.data() + used, size - used,
+                                   name.name.c_str(), &param,
+                                   static_cast<off_t>(name.position));
+  }
+  if (fuse_reply_buf(req, buffer.data(), used) == 0) return;
+  for (const InodeId id : looked_up) vfs.Forget(id, 1);
+}
+
+void OnStatfs(fuse_req_t req, fuse_ino_t ino) {
+  const absl::StatusOr<Limits> limits =
+      Vfs(req, Request::kStatfs).GetLimits(ino);
+  if (!limits.ok()) return ReplyError(req, limits.status());
+  struct statvfs shown {};
+  shown.f_bsize = shown.f_frsize = 4096;
+  shown.f_blocks = static_cast<fsblkcnt_t>(limits->blocks);
+  shown.f_bfree = shown.f_bavail = static_cast<fsblkcnt_t>(limits->blocks_free);
+  shown.f_files = static_cast<fsfilcnt_t>(limits->nodes);
+  shown.f_ffree = shown.f_favail = static_cast<fsfilcnt_t>(limits->nodes_free);
+  shown.f_namemax = 255;
+  fuse_reply_statfs(req, &shown);
+}
+
+void OnCreate(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
+              fuse_file_info* file) {
+  FileSystem& vfs = Vfs(req, Request::kCreate);
+  const absl::StatusOr<Entry> entry =
+      vfs.MakeFile(parent, name, S_IFREG | mode, CallerOf(req));
+  if (!entry.ok()) return ReplyError(req, entry.status());
+  file->keep_cache = 1;
+  file->noflush = 1;
+  const fuse_entry_param param = EntryParamOf(*entry);
+  if (fuse_reply_create(req, &param, file) != 0) vfs.Forget(entry->id, 1);
+}
+
+void OnFallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
+                 off_t length, fuse_file_info* /*file*/) {
+  ReplyStatus(
+      req, Vfs(req, Request::kFallocate).Allocate(ino, mode, offset, length));
+}
+
+void OnLseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
+             fuse_file_info* /*file*/) {
+  const absl::StatusOr<int64_t> found =
+      Vfs(req, Request::kLseek).Seek(ino, offset, whence);
+  if (!found.ok()) return ReplyError(req, found.status());
+  fuse_reply_lseek(req, *found);
+}
+
+}  // namespace
+
+absl::string_view NameOf(Request request) {
+  switch (request) {
+    case Request::kLookup:
+      return "lookup";
+    case Request::kForget:
+      return "forget";
+    case Request::kGetattr:
+      return "getattr";
+    case Request::kSetattr:
+      return "setattr";
+    case Request::kReadlink:
+      return "readlink";
+    case Request::kMknod:
+      return "mknod";
+    case Request::kMkdir:
+      return "mkdir";
+    case Request::kUnlink:
+      return "unlink";
+    case Request::kRmdir:
+      return "rmdir";
+    case Request::kSymlink:
+      return "symlink";
+    case Request::kRename:
+      return "rename";
+    case Request::kLink:
+      return "link";
+    case Request::kOpen:
+      return "open";
+    case Request::kRead:
+      return "read";
+    case Request::kWrite:
+      return "write";
+    case Request::kRelease:
+      return "release";
+    case Request::kFsync:
+      return "fsync";
+    case Request::kOpendir:
+      return "opendir";
+    case Request::kReaddir:
+      return "readdir";
+    case Request::kReaddirplus:
+      return "readdirplus";
+    case Request::kStatfs:
+      return "statfs";
+    case Request::kCreate:
+      return "create";
+    case Request::kFallocate:
+      return "fallocate";
+    case Request::kLseek:
+      return "lseek";
+  }
+  return "";
+}
+
+fuse_lowlevel_ops Operations() {
+  return {
+      .init = OnInit,
+      .lookup = OnLookup,
+      .forget = OnForget,
+      .getattr = OnGetattr,
+      .setattr = OnSetattr,
+      .readlink = OnReadlink,
+      .mknod = OnMknod,
+      .mkdir = OnMkdir,
+      .unlink = OnUnlink,
+      .rmdir = OnRmdir,
+      .symlink = OnSymlink,
+      .rename = OnRename,
+      .link = OnLink,
+      .open = OnOpen,
+      .read = OnRead,
+      .write = OnWrite,
+      .release = OnRelease,
+      .fsync = OnFsync,
+      .opendir = OnOpendir,
+      .readdir = OnReaddir,
+      .statfs = OnStatfs,
+      .create = OnCreate,
+      .forget_multi = OnForgetMulti,
+      .fallocate = OnFallocate,
+      .readdirplus = OnReaddirplus,
+      .lseek = OnLseek,
+  };
+}
+
+}  // namespace casement

@@ -1,0 +1,61 @@
+// A mount, from its making to its end.
+#ifndef CASEMENT_FUSE_SESSION_H_
+#define CASEMENT_FUSE_SESSION_H_
+
+#include <memory>
+#include <string>
+#include <thread>  // NOLINT
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "fuse/libfuse.h"
+#include "fuse/operations.h"
+
+namespace casement {
+
+enum class Transport : uint8_t { kDevice, kIoUring };
+
+class Session {
+ public:
+  struct Options {
+    std::string mount;  // Absolute.
+    Transport transport = Transport::kDevice;
+    bool allow_other = false;
+  };
+
+  // Checks that something can be mounted at `path`: an empty directory. A mount
+  // whose daemon has died (ENOTCONN) is detached; `reported` says so in a line
+  // then. FailedPrecondition or NotFound otherwise.
+  static absl::Status PrepareMountPoint(const std::string& path,
+                                        std::string& reported);
+  // Why io_uring cannot be used, and what to set; OkStatus() if it can.
+  static absl::Status ProbeIoUring();
+
+  // Mounts. `adapter` must outlive the session.
+  static absl::StatusOr<std::unique_ptr<Session>> Mount(const Options& options,
+                                                        Adapter& adapter);
+  // Unmounts, whoever still has files open there.
+  ~Session();
+
+  // Answers requests, in threads of its own, until Stop() or an unmount.
+  void Start();
+  void Stop();
+  // Called once, from one of those threads, when the mount ends on its own.
+  void OnEnd(std::function<void()> ended) { ended_ = std::move(ended); }
+  fuse_session* get() { return session_; }
+
+ private:
+  Session(fuse_session* session, Transport transport)
+      : session_(session), transport_(transport) {}
+  void Run();
+
+  fuse_session* const session_;
+  const Transport transport_;
+  std::function<void()> ended_;
+  std::thread loop_;
+};
+
+}  // namespace casement
+
+#endif  // CASEMENT_FUSE_SESSION_H_

@@ -1,0 +1,92 @@
+// What the file system says of a file, and what it can be asked to change:
+// stat(2) and its kin without any message format.
+#ifndef CASEMENT_VFS_ATTRIBUTES_H_
+#define CASEMENT_VFS_ATTRIBUTES_H_
+
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <ctime>
+#include <memory>
+#include <optional>
+
+#include "absl/strings/string_view.h"
+#include "store/blob_store.h"
+
+namespace casement {
+
+// How the kernel names a node. A counter, never reused.
+using InodeId = uint64_t;
+inline constexpr InodeId kRootId = 1;
+
+struct Attributes {
+  uint64_t number = 0;  // st_ino: unique in the mount, stable for its path.
+  uint32_t mode = 0;    // With the type (S_IFMT).
+  uint32_t links = 1;
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  int64_t size = 0;
+  int64_t blocks = 0;  // Of 512 bytes.
+  timespec atime{};
+  timespec mtime{};
+  timespec ctime{};
+};
+
+// The answer to a lookup. `id` 0 says that the name does not exist.
+struct Entry {
+  InodeId id = 0;
+  Attributes attributes;
+  // Whether the kernel may remember the answer until it is told otherwise.
+  bool cacheable = true;
+};
+
+// A time to set: a given one, or the current one.
+struct NewTime {
+  bool now = false;
+  timespec time{};
+};
+
+struct AttributeChange {
+  std::optional<uint32_t> mode;  // Permission bits only.
+  std::optional<uint32_t> uid;
+  std::optional<uint32_t> gid;
+  std::optional<int64_t> size;
+  std::optional<NewTime> atime;
+  std::optional<NewTime> mtime;
+  bool clear_suid = false;
+  bool clear_sgid = false;
+};
+
+// Who asks.
+struct Caller {
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+};
+
+// The answer to an open. Data calls work from the node alone, so there is no
+// handle.
+struct Opened {
+  // If set, the kernel is to use this file's pages and data itself, for as long
+  // as the file is open; end it with FileSystem::Closed().
+  std::shared_ptr<const OpenBlob> passthrough;
+};
+
+// One name of a listing. `position` is where the listing goes on after it.
+struct Listed {
+  absl::string_view name;
+  uint64_t number = 0;
+  uint32_t mode = 0;
+  uint64_t position = 0;
+};
+
+struct Limits {
+  int64_t blocks = 0;  // Of 4096 bytes.
+  int64_t blocks_free = 0;
+  int64_t nodes = 0;
+  int64_t nodes_free = 0;
+};
+
+}  // namespace casement
+
+#endif  // CASEMENT_VFS_ATTRIBUTES_H_

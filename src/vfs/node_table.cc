@@ -1,0 +1,35 @@
+#include "vfs/node_table.h"
+
+#include <utility>
+
+namespace casement {
+
+void NodeTable::Insert(const std::shared_ptr<Node>& node) {
+  InsertAs(node->id, node);
+}
+
+void NodeTable::InsertAs(InodeId id, const std::shared_ptr<Node>& node) {
+  Shard& shard = ShardOf(id);
+  MutexLock lock(shard.mu);
+  if (shard.nodes.emplace(id, node).second) size_.fetch_add(1);
+}
+
+void NodeTable::Erase(InodeId id) {
+  std::shared_ptr<Node> node;  // Dies after the lock is given back.
+  Shard& shard = ShardOf(id);
+  MutexLock lock(shard.mu);
+  const auto found = shard.nodes.find(id);
+  if (found == shard.nodes.end()) return;
+  node = std::move(found->second);
+  shard.nodes.erase(found);
+  size_.fetch_sub(1);
+}
+
+std::shared_ptr<Node> NodeTable::Find(InodeId id) const {
+  const Shard& shard = ShardOf(id);
+  MutexLock lock(shard.mu);
+  const auto found = shard.nodes.find(id);
+  return found == shard.nodes.end() ? nullptr : found->second;
+}
+
+}  // namespace casement

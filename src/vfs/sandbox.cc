@@ -1,0 +1,612 @@
+// Names and attributes; sandbox_data.cc has the bytes.
+#include "vfs/sandbox.h"
+
+#include <linux/fs.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "base/check.h"
+#include "base/status.h"
+#include "vfs/shown.h"
+
+namespace casement {
+namespace {
+
+constexpr uint32_t kPermissionBits = 07777;
+// What ext4 answers for a directory with few entries.
+constexpr int64_t kDirectorySize = 4096;
+
+absl::Status Stale() { return ErrnoStatus(ESTALE, "the sandbox is gone"); }
+
+}  // namespace
+
+Sandbox::Sandbox(const SandboxContext& context, const SandboxSpec& spec,
+                 ClosureLease inputs)
+    : context_(context),
+      spec_(spec),
+      first_number_(context.nodes.NewNumbers(inputs.root()->paths())),
+      budget_(std::make_shared<ScratchBudget>(spec.scratch_bytes_max)),
+      inputs_(std::move(inputs)) {}
+
+void Sandbox::Start() {
+  MutexLock lock(mu_);
+  root_ = std::make_shared<DirectoryNode>(context_.nodes.NewId(),
+                                          shared_from_this());
+  root_->number = root_->base_number = first_number_;
+  root_->base = inputs_.root().get();
+  root_->last_position = DirectoryNode::PositionOf(root_->base_size());
+  root_->subdirectories = DirectoriesIn(root_->base->directory());
+  root_->mode = S_IFDIR | 0700;
+  root_->uid = spec_.owner_uid;
+  root_->gid = spec_.owner_gid;
+  root_->atime = root_->mtime = root_->ctime = Now();
+}
+
+void Sandbox::Kill() {
+  // These die after the lock is given back.
+  ClosureLease inputs;
+  std::vector<NodePtr> dropped;
+  MutexLock lock(mu_);
+  if (dead_) return;
+  dead_ = true;
+  inputs = std::move(inputs_);
+  dropped.push_back(std::move(root_));
+  // Children hold on to nothing that the kernel could still use: nodes that it
+  // knows stay in the node table until it forgets them, without their bytes.
+  for (size_t i = 0; i < dropped.size(); ++i) {
+    if (dropped[i]->is_file()) {
+      auto& file = static_cast<FileNode&>(*dropped[i]);
+      file.scratch = nullptr;
+      file.published = nullptr;
+    }
+    if (!dropped[i]->is_directory()) continue;
+    auto& directory = static_cast<DirectoryNode&>(*dropped[i]);
+    for (auto& [name, child] : directory.children) {
+      dropped.push_back(std::move(child.node));
+    }
+    directory.children.clear();
+  }
+}
+
+absl::Status Sandbox::CheckAliveLocked() const {
+  return dead_ ? Stale() : absl::OkStatus();
+}
+
+timespec Sandbox::Now() const { return absl::ToTimespec(context_.clock.Now()); }
+
+absl::StatusOr<Sandbox::Spot> Sandbox::SpotLocked(const Place& place) {
+  RETURN_IF_ERROR(CheckAliveLocked());
+  auto& node = static_cast<SandboxNode&>(place.directory);
+  if (!node.is_directory()) return ErrnoStatus(ENOTDIR, "name in a file");
+  if (place.name.size() > kNameBytesMax) {
+    return ErrnoStatus(ENAMETOOLONG, "name of ", place.name.size(), " bytes");
+  }
+  auto& directory = static_cast<DirectoryNode&>(node);
+  return Spot{directory, place.name};
+}
+
+void Sandbox::MarkBelowLocked(DirectoryNode* directory) {
+  for (; directory != nullptr && !directory->below_changed;
+       directory = directory->home) {
+    directory->below_changed = true;
+  }
+}
+
+void Sandbox::MarkChangedLocked(SandboxNode& node) {
+  node.changed = true;
+  MarkBelowLocked(node.home);
+}
+
+void Sandbox::TouchLocked(DirectoryNode& directory) {
+  directory.mtime = directory.ctime = Now();
+  MarkBelowLocked(&directory);
+}
+
+Sandbox::NodePtr Sandbox::MakeInputLocked(DirectoryNode& directory,
+                                          size_t index) {
+  const Directory::Entry& entry = directory.base->directory().entries()[index];
+  const InodeId id = context_.nodes.NewId();
+  const uint64_t number = directory.base_number + directory.base->number(index);
+  NodePtr node;
+  timespec mtime = MtimeOf(entry.properties);
+  switch (entry.type) {
+    case EntryType::kFile:
+      node = std::make_shared<FileNode>(id, shared_from_this());
+      break;
+    case EntryType::kSymlink: {
+      auto symlink = std::make_shared<SymlinkNode>(id, shared_from_this());
+      symlink->target = std::string(entry.target);
+      node = std::move(symlink);
+      break;
+    }
+    case EntryType::kDirectory: {
+      auto child = std::make_shared<DirectoryNode>(id, shared_from_this());
+      child->base = directory.base->child(index).get();
+      child->base_number = number;
+      child->last_position = DirectoryNode::PositionOf(child->base_size());
+      child->subdirectories = DirectoriesIn(child->base->directory());
+      mtime = MtimeOf(child->base->directory().properties());
+      node = std::move(child);
+      break;
+    }
+  }
+  node->number = number;
+  node->mode = InputMode(*directory.base, index, spec_.inputs);
+  node->uid = spec_.owner_uid;
+  node->gid = spec_.owner_gid;
+  node->atime = node->mtime = node->ctime = mtime;
+  node->home = &directory;
+  node->input = &entry;
+  directory.children.emplace(
+      std::string(entry.name),
+      DirectoryNode::Child{node, DirectoryNode::PositionOf(index)});
+  return node;
+}
+
+Sandbox::NodePtr Sandbox::FindChildLocked(DirectoryNode& directory,
+                                          absl::string_view name) {
+  const auto known = directory.children.find(name);
+  if (known != directory.children.end()) return known->second.node;
+  if (directory.base == nullptr) return nullptr;
+  const std::optional<size_t> index = directory.base->directory().Find(name);
+  if (!index.has_value() ||
+      directory.hidden.contains(static_cast<uint32_t>(*index))) {
+    return nullptr;
+  }
+  return MakeInputLocked(directory, *index);
+}
+
+Attributes Sandbox::ShowLocked(const SandboxNode& node) const {
+  Attributes shown = {.number = node.number,
+                      .mode = node.mode,
+                      .links = node.links,
+                      .uid = node.uid,
+                      .gid = node.gid,
+                      .atime = node.atime,
+                      .mtime = node.mtime,
+                      .ctime = node.ctime};
+  if (node.is_directory()) {
+    const auto& directory = static_cast<const DirectoryNode&>(node);
+    shown.size = kDirectorySize;
+    shown.links = node.links == 0 ? 0 : 2 + directory.subdirectories;
+  } else if (node.is_symlink()) {
+    shown.size = static_cast<int64_t>(
+        static_cast<const SymlinkNode&>(node).target.size());
+  } else if (node.is_file()) {
+    const auto& file = static_cast<const FileNode&>(node);
+    if (file.scratch != nullptr) {
+      shown.size = file.scratch->size();
+      shown.blocks = file.scratch->blocks();
+    } else {
+      shown.size = file.digest().size_bytes();
+      shown.blocks = BlocksOf(shown.size);
+    }
+  }
+  return shown;
+}
+
+Entry Sandbox::AnswerLocked(const NodePtr& node) {
+  InodeId id = node->id;
+  uint64_t* lookups = &node->lookups;
+  if (node->is_file()) {
+    auto& file = static_cast<FileNode&>(*node);
+    id = file.current_id();
+    if (file.reborn_id != 0) lookups = &file.reborn_lookups;
+  }
+  if ((*lookups)++ == 0) {
+    context_.nodes.InsertAs(id, node);
+    ++kernel_nodes_;
+  }
+  return {.id = id, .attributes = ShowLocked(*node)};
+}
+
+absl::StatusOr<Entry> Sandbox::LookupRoot() {
+  MutexLock lock(mu_);
+  RETURN_IF_ERROR(CheckAliveLocked());
+  return AnswerLocked(root_);
+}
+
+absl::StatusOr<Entry> Sandbox::Lookup(Node& directory, absl::string_view name) {
+  MutexLock lock(mu_);
+  ASSIGN_OR_RETURN(const Spot spot, SpotLocked({directory, name}));
+  const NodePtr node = FindChildLocked(spot.directory, name);
+  if (node == nullptr) return Entry{};
+  return AnswerLocked(node);
+}
+
+void Sandbox::Forget(Node& node, InodeId id, uint64_t count) {
+  const NodePtr keep = static_cast<SandboxNode&>(node).shared_from_this();
+  MutexLock lock(mu_);
+  uint64_t* lookups = &node.lookups;
+  if (id != node.id) lookups = &static_cast<FileNode&>(node).reborn_lookups;
+  CASEMENT_CHECK(count <= *lookups);
+  *lookups -= count;
+  if (*lookups > 0) return;
+  context_.nodes.Erase(id);
+  --kernel_nodes_;
+  if (!dead_) DropIfCleanLocked(*keep);
+}
+
+void Sandbox::DropIfCleanLocked(SandboxNode& node) {
+  NodePtr keep = node.shared_from_this();
+  // A directory that loses its last child here may be dropped in turn.
+  while (keep->home != nullptr && !keep->changed && keep->lookups == 0) {
+    if (keep->is_file() && (static_cast<FileNode&>(*keep).all_lookups() > 0 ||
+                            static_cast<FileNode&>(*keep).copying)) {
+      return;
+    }
+    if (keep->is_directory()) {
+      const auto& directory = static_cast<DirectoryNode&>(*keep);
+      if (directory.below_changed || !directory.children.empty()) return;
+    }
+    DirectoryNode& home = *keep->home;
+    home.children.erase(keep->input->name);
+    keep = home.shared_from_this();
+  }
+}
+
+absl::StatusOr<Attributes> Sandbox::GetAttributes(Node& node) {
+  MutexLock lock(mu_);
+  RETURN_IF_ERROR(CheckAliveLocked());
+  return ShowLocked(static_cast<SandboxNode&>(node));
+}
+
+absl::Status Sandbox::CheckInputWritableLocked(const SandboxNode& node,
+                                               uint32_t caller_uid) const {
+  if (spec_.inputs != InputsPolicy::kReadOnly || node.input == nullptr ||
+      !node.is_file()) {
+    return absl::OkStatus();
+  }
+  return ErrnoStatus(caller_uid == 0 ? EROFS : EACCES, "inputs are read-only");
+}
+
+absl::StatusOr<Attributes> Sandbox::SetAttributes(Node& node,
+                                                  const AttributeChange& change,
+                                                  const Caller& caller) {
+  auto& target = static_cast<SandboxNode&>(node);
+  {
+    MutexLock lock(mu_);
+    RETURN_IF_ERROR(CheckAliveLocked());
+    RETURN_IF_ERROR(CheckInputWritableLocked(target, caller.uid));
+    if (change.size.has_value() && !target.is_file()) {
+      return ErrnoStatus(target.is_directory() ? EISDIR : EINVAL, "truncating");
+    }
+  }
+  if (change.size.has_value()) {
+    RETURN_IF_ERROR(Truncate(static_cast<FileNode&>(target), *change.size));
+  }
+  MutexLock lock(mu_);
+  RETURN_IF_ERROR(CheckAliveLocked());
+  ApplyLocked(target, change);
+  return ShowLocked(target);
+}
+
+void Sandbox::ApplyLocked(SandboxNode& node, const AttributeChange& change) {
+  const timespec now = Now();
+  if (change.mode.has_value()) {
+    node.mode = (node.mode & S_IFMT) | (*change.mode & kPermissionBits);
+  }
+  if (change.uid.has_value()) node.uid = *change.uid;
+  if (change.gid.has_value()) node.gid = *change.gid;
+  // chown(2): who gives a file away must not leave it running as its owner.
+  const bool chown = change.uid.has_value() || change.gid.has_value();
+  if (node.is_file() && (change.clear_suid || chown)) node.mode &= ~S_ISUID;
+  if (node.is_file() && (change.clear_sgid || chown) &&
+      (node.mode & S_IXGRP) != 0) {
+    node.mode &= ~S_ISGID;
+  }
+  if (change.atime.has_value()) {
+    node.atime = change.atime->now ? now : change.atime->time;
+  }
+  if (change.mtime.has_value()) {
+    node.mtime = change.mtime->now ? now : change.mtime->time;
+  }
+  node.ctime = now;
+  MarkChangedLocked(node);
+}
+
+absl::StatusOr<std::string> Sandbox::ReadLink(Node& node) {
+  MutexLock lock(mu_);
+  RETURN_IF_ERROR(CheckAliveLocked());
+  if (!static_cast<SandboxNode&>(node).is_symlink()) {
+    return ErrnoStatus(EINVAL, "readlink");
+  }
+  return static_cast<SymlinkNode&>(node).target;
+}
+
+absl::Status Sandbox::List(Node& node, uint64_t position,
+                           const ListSink& sink) {
+  MutexLock lock(mu_);
+  RETURN_IF_ERROR(CheckAliveLocked());
+  if (!static_cast<SandboxNode&>(node).is_directory()) {
+    return ErrnoStatus(ENOTDIR, "listing");
+  }
+  const auto& directory = static_cast<DirectoryNode&>(node);
+  const uint64_t parent =
+      directory.home == nullptr ? directory.number : directory.home->number;
+  if (!ListDots(directory.number, parent, position, sink)) {
+    return absl::OkStatus();
+  }
+  position = std::max(position, DirectoryNode::kFirstPosition);
+  for (uint64_t i = position - DirectoryNode::kFirstPosition;
+       i < directory.base_size(); ++i) {
+    if (directory.hidden.contains(static_cast<uint32_t>(i))) continue;
+    const Directory::Entry& entry = directory.base->directory().entries()[i];
+    if (!sink({.name = entry.name,
+               .number = directory.base_number + directory.base->number(i),
+               .mode = TypeBits(entry.type),
+               .position = DirectoryNode::PositionOf(i)})) {
+      return absl::OkStatus();
+    }
+  }
+  for (auto name = directory.added.upper_bound(position);
+       name != directory.added.end(); ++name) {
+    const SandboxNode& child = *directory.children.at(name->second).node;
+    if (!sink({.name = name->second,
+               .number = child.number,
+               .mode = child.mode & S_IFMT,
+               .position = name->first})) {
+      return absl::OkStatus();
+    }
+  }
+  return absl::OkStatus();
+}
+
+void Sandbox::AddNameLocked(const Spot& spot, const NodePtr& node) {
+  DirectoryNode& directory = spot.directory;
+  const uint64_t position = ++directory.last_position;
+  directory.children.emplace(std::string(spot.name),
+                             DirectoryNode::Child{node, position});
+  directory.added.emplace(position, std::string(spot.name));
+  if (node->is_directory()) ++directory.subdirectories;
+  node->home = &directory;
+  MarkChangedLocked(*node);
+  TouchLocked(directory);
+}
+
+void Sandbox::RemoveNameLocked(const Spot& spot) {
+  DirectoryNode& directory = spot.directory;
+  const auto child = directory.children.find(spot.name);
+  const NodePtr node = child->second.node;
+  const uint64_t position = child->second.position;
+  directory.children.erase(child);
+  if (directory.added.erase(position) == 0) {
+    directory.hidden.insert(
+        static_cast<uint32_t>(position - DirectoryNode::PositionOf(0)));
+  }
+  if (node->is_directory()) --directory.subdirectories;
+  node->changed = true;
+  if (node->home == &directory) node->home = nullptr;
+  TouchLocked(directory);
+}
+
+void Sandbox::UnlinkedLocked(SandboxNode& node) {
+  node.ctime = Now();
+  if (node.is_directory()) {
+    node.links = 0;
+  } else if (node.links > 0) {
+    --node.links;
+  }
+  if (node.links == 0 && node.input == nullptr) --added_nodes_;
+}
+
+absl::StatusOr<Entry> Sandbox::AddNewLocked(const Place& place,
+                                            const NodePtr& node, uint32_t mode,
+                                            const Caller& caller) {
+  ASSIGN_OR_RETURN(const Spot spot, SpotLocked(place));
+  DirectoryNode& directory = spot.directory;
+  if (directory.links == 0) return ErrnoStatus(ENOENT, "directory is gone");
+  if (FindChildLocked(directory, spot.name) != nullptr) {
+    return ErrnoStatus(EEXIST, "creating");
+  }
+  if (spec_.nodes_max > 0 && added_nodes_ >= spec_.nodes_max) {
+    return ErrnoStatus(ENOSPC, "the sandbox's limit of ", spec_.nodes_max,
+                       " new nodes");
+  }
+  node->number = context_.nodes.NewNumbers(1);
+  node->mode = mode;
+  node->uid = caller.uid;
+  node->gid = caller.gid;
+  if ((directory.mode & S_ISGID) != 0) {
+    node->gid = directory.gid;
+    if (node->is_directory()) node->mode |= S_ISGID;
+  }
+  node->atime = node->mtime = node->ctime = Now();
+  ++added_nodes_;
+  AddNameLocked(spot, node);
+  return AnswerLocked(node);
+}
+
+absl::StatusOr<Entry> Sandbox::MakeDirectory(Place place, uint32_t mode,
+                                             const Caller& caller) {
+  auto node = std::make_shared<DirectoryNode>(context_.nodes.NewId(),
+                                              shared_from_this());
+  node->last_position = DirectoryNode::kFirstPosition;
+  MutexLock lock(mu_);
+  return AddNewLocked(place, node, S_IFDIR | (mode & kPermissionBits), caller);
+}
+
+absl::StatusOr<Entry> Sandbox::MakeFile(Place place, uint32_t mode,
+                                        const Caller& caller) {
+  if (S_ISFIFO(mode) || S_ISSOCK(mode)) {
+    auto node = std::make_shared<SpecialNode>(context_.nodes.NewId(),
+                                              shared_from_this());
+    MutexLock lock(mu_);
+    return AddNewLocked(place, node, mode, caller);
+  }
+  if (!S_ISREG(mode)) return ErrnoStatus(EPERM, "device nodes");
+  auto node =
+      std::make_shared<FileNode>(context_.nodes.NewId(), shared_from_this());
+  ASSIGN_OR_RETURN(node->scratch, ScratchFile::Create(context_.store, budget_));
+  MutexLock lock(mu_);
+  return AddNewLocked(place, node, mode, caller);
+}
+
+absl::StatusOr<Entry> Sandbox::MakeSymlink(Place place,
+                                           absl::string_view target,
+                                           const Caller& caller) {
+  if (target.size() > kSymlinkTargetBytesMax) {
+    return ErrnoStatus(ENAMETOOLONG, "target of ", target.size(), " bytes");
+  }
+  auto node =
+      std::make_shared<SymlinkNode>(context_.nodes.NewId(), shared_from_this());
+  node->target = std::string(target);
+  MutexLock lock(mu_);
+  return AddNewLocked(place, node, S_IFLNK | 0777, caller);
+}
+
+absl::StatusOr<Entry> Sandbox::Link(Node& node, Place place) {
+  const NodePtr target = static_cast<SandboxNode&>(node).shared_from_this();
+  MutexLock lock(mu_);
+  ASSIGN_OR_RETURN(const Spot spot, SpotLocked(place));
+  if (target->is_directory()) return ErrnoStatus(EPERM, "link to a directory");
+  if (target->links == 0) return ErrnoStatus(ENOENT, "link to a gone file");
+  if (spot.directory.links == 0) return ErrnoStatus(ENOENT, "directory");
+  if (FindChildLocked(spot.directory, spot.name) != nullptr) {
+    return ErrnoStatus(EEXIST, "linking");
+  }
+  MarkChangedLocked(*target);
+  DirectoryNode* const home = target->home;
+  AddNameLocked(spot, target);
+  if (home != nullptr) target->home = home;
+  ++target->links;
+  target->ctime = Now();
+  return AnswerLocked(target);
+}
+
+absl::Status Sandbox::Unlink(Place place) {
+  MutexLock lock(mu_);
+  ASSIGN_OR_RETURN(const Spot spot, SpotLocked(place));
+  const NodePtr node = FindChildLocked(spot.directory, spot.name);
+  if (node == nullptr) return ErrnoStatus(ENOENT, "unlinking");
+  if (node->is_directory()) return ErrnoStatus(EISDIR, "unlinking");
+  RemoveNameLocked(spot);
+  UnlinkedLocked(*node);
+  return absl::OkStatus();
+}
+
+absl::Status Sandbox::RemoveDirectory(Place place) {
+  MutexLock lock(mu_);
+  ASSIGN_OR_RETURN(const Spot spot, SpotLocked(place));
+  const NodePtr node = FindChildLocked(spot.directory, spot.name);
+  if (node == nullptr) return ErrnoStatus(ENOENT, "removing");
+  if (!node->is_directory()) return ErrnoStatus(ENOTDIR, "removing");
+  if (static_cast<DirectoryNode&>(*node).visible() > 0) {
+    return ErrnoStatus(ENOTEMPTY, "removing");
+  }
+  RemoveNameLocked(spot);
+  UnlinkedLocked(*node);
+  return absl::OkStatus();
+}
+
+absl::Status Sandbox::CheckRenameLocked(const NodePtr& node,
+                                        const NodePtr& target,
+                                        unsigned flags) const {
+  if (node == nullptr) return ErrnoStatus(ENOENT, "renaming");
+  if ((flags & RENAME_EXCHANGE) != 0) {
+    if (target == nullptr) return ErrnoStatus(ENOENT, "exchanging");
+    return absl::OkStatus();
+  }
+  if (target == nullptr) return absl::OkStatus();
+  if ((flags & RENAME_NOREPLACE) != 0) return ErrnoStatus(EEXIST, "renaming");
+  if (node->is_directory() && !target->is_directory()) {
+    return ErrnoStatus(ENOTDIR, "renaming a directory onto a file");
+  }
+  if (!node->is_directory() && target->is_directory()) {
+    return ErrnoStatus(EISDIR, "renaming a file onto a directory");
+  }
+  if (target->is_directory() &&
+      static_cast<const DirectoryNode&>(*target).visible() > 0) {
+    return ErrnoStatus(ENOTEMPTY, "renaming onto a directory");
+  }
+  return absl::OkStatus();
+}
+
+void Sandbox::ReplaceLocked(const Spot& to, const NodePtr& target) {
+  if (target == nullptr) return;
+  RemoveNameLocked(to);
+  UnlinkedLocked(*target);
+}
+
+absl::Status Sandbox::Rename(Place from, Place to, unsigned flags) {
+  if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) {
+    return ErrnoStatus(EINVAL, "rename with flags ", flags);
+  }
+  MutexLock lock(mu_);
+  ASSIGN_OR_RETURN(const Spot source, SpotLocked(from));
+  ASSIGN_OR_RETURN(const Spot goal, SpotLocked(to));
+  if (goal.directory.links == 0) return ErrnoStatus(ENOENT, "directory");
+  const NodePtr node = FindChildLocked(source.directory, source.name);
+  const NodePtr target = FindChildLocked(goal.directory, goal.name);
+  RETURN_IF_ERROR(CheckRenameLocked(node, target, flags));
+  if (node == target) return absl::OkStatus();  // rename(2): two links to one.
+  RemoveNameLocked(source);
+  if ((flags & RENAME_EXCHANGE) != 0) {
+    RemoveNameLocked(goal);
+    AddNameLocked(source, target);
+    target->ctime = Now();
+  } else {
+    ReplaceLocked(goal, target);
+  }
+  AddNameLocked(goal, node);
+  node->ctime = Now();
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Limits> Sandbox::GetLimits() {
+  Limits limits = StoreLimits(context_.store);
+  if (spec_.scratch_bytes_max > 0) {
+    const int64_t left =
+        std::max(int64_t{0}, spec_.scratch_bytes_max - budget_->used());
+    limits.blocks = spec_.scratch_bytes_max / 4096;
+    limits.blocks_free = std::min(limits.blocks_free, left / 4096);
+  }
+  MutexLock lock(mu_);
+  RETURN_IF_ERROR(CheckAliveLocked());
+  const int64_t inputs = static_cast<int64_t>(inputs_.root()->paths());
+  if (spec_.nodes_max > 0) {
+    limits.nodes = inputs + spec_.nodes_max;
+    limits.nodes_free = std::max(int64_t{0}, spec_.nodes_max - added_nodes_);
+  }
+  return limits;
+}
+
+void Sandbox::Describe(SandboxInfo& info) const {
+  MutexLock lock(mu_);
+  if (dead_) return;
+  info.input_files = inputs_.root()->files();
+  info.inputs_opened = inputs_opened_;
+  info.scratch_bytes = budget_->used();
+  info.nodes = kernel_nodes_ + added_nodes_;
+}
+
+void Sandbox::CheckInvariants() const {
+  MutexLock lock(mu_);
+  if (dead_) return;
+  std::vector<const DirectoryNode*> walk = {root_.get()};
+  while (!walk.empty()) {
+    const DirectoryNode& directory = *walk.back();
+    walk.pop_back();
+    CASEMENT_CHECK(directory.added.size() <= directory.children.size());
+    for (const auto& [name, child] : directory.children) {
+      const SandboxNode& node = *child.node;
+      if (!node.changed) {
+        CASEMENT_CHECK(node.home == &directory && node.input->name == name);
+        CASEMENT_CHECK(directory.added.count(child.position) == 0);
+      } else {
+        CASEMENT_CHECK(directory.below_changed);
+      }
+      const bool known = context_.nodes.Find(node.id).get() == &node;
+      CASEMENT_CHECK(known == (node.lookups > 0));
+      if (!node.is_directory()) continue;
+      const auto& below = static_cast<const DirectoryNode&>(node);
+      CASEMENT_CHECK(below.home == &directory);
+      CASEMENT_CHECK(!below.below_changed || directory.below_changed);
+      walk.push_back(&below);
+    }
+  }
+}
+
+}  // namespace casement

@@ -1,0 +1,206 @@
+// One action's tree: lazy inputs below, changes above.
+//
+// Every lookup and every change passes through here, so the sandbox always
+// knows what was done to it: what it holds in memory is what was looked at, and
+// what differs from its input root. See sandbox_nodes.h.
+//
+// Thread safe, with one mutex that is never held across I/O. After Kill() every
+// call fails with ESTALE.
+#ifndef CASEMENT_VFS_SANDBOX_H_
+#define CASEMENT_VFS_SANDBOX_H_
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/types/span.h"
+#include "base/clock.h"
+#include "base/mutex.h"
+#include "casement/sandbox_spec.h"
+#include "store/blob_store.h"
+#include "store/directory_table.h"
+#include "vfs/area.h"
+#include "vfs/data_path.h"
+#include "vfs/kernel_notifier.h"
+#include "vfs/node_table.h"
+#include "vfs/sandbox_nodes.h"
+#include "vfs/sandbox_table.h"
+#include "vfs/scratch_file.h"
+
+namespace casement {
+
+// What sandboxes work with. All of it outlives them.
+struct SandboxContext {
+  BlobStore& store;
+  DirectoryTable& directories;
+  NodeTable& nodes;
+  KernelNotifier& notifier;
+  const Clock& clock;
+  DataPath data_path;
+};
+
+class Sandbox final : public Area,
+                      public std::enable_shared_from_this<Sandbox> {
+ public:
+  Sandbox(const SandboxContext& context, const SandboxSpec& spec,
+          ClosureLease inputs);
+
+  // Makes the root directory. Call it once, first.
+  void Start();
+  // What a lookup of the sandbox's name is answered with.
+  absl::StatusOr<Entry> LookupRoot();
+  uint64_t root_number() const { return first_number_; }
+  // Ends it: gives its leases and scratch files back.
+  void Kill();
+
+  // Sorted by path.
+  absl::StatusOr<std::vector<Change>> Diff();
+  absl::StatusOr<Collected> Collect(absl::Span<const std::string> paths,
+                                    bool force);
+  // Fills in what the sandbox knows: counts and bytes.
+  void Describe(SandboxInfo& info) const;
+
+  absl::StatusOr<Entry> Lookup(Node& directory,
+                               absl::string_view name) override;
+  void Forget(Node& node, InodeId id, uint64_t count) override;
+  absl::StatusOr<Attributes> GetAttributes(Node& node) override;
+  absl::StatusOr<Attributes> SetAttributes(Node& node,
+                                           const AttributeChange& change,
+                                           const Caller& caller) override;
+  absl::Status List(Node& directory, uint64_t position,
+                    const ListSink& sink) override;
+  absl::StatusOr<std::string> ReadLink(Node& node) override;
+  absl::StatusOr<Opened> Open(Node& node, InodeId id, int flags) override;
+  void Closed(Node& node, InodeId id) override;
+  absl::StatusOr<size_t> Read(Node& node, int64_t offset,
+                              absl::Span<char> buffer) override;
+  absl::StatusOr<size_t> Write(Node& node, int64_t offset,
+                               absl::string_view bytes,
+                               bool clear_suid) override;
+  absl::StatusOr<Entry> MakeDirectory(Place place, uint32_t mode,
+                                      const Caller& caller) override;
+  absl::StatusOr<Entry> MakeFile(Place place, uint32_t mode,
+                                 const Caller& caller) override;
+  absl::StatusOr<Entry> MakeSymlink(Place place, absl::string_view target,
+                                    const Caller& caller) override;
+  absl::StatusOr<Entry> Link(Node& node, Place place) override;
+  absl::Status Unlink(Place place) override;
+  absl::Status RemoveDirectory(Place place) override;
+  absl::Status Rename(Place from, Place to, unsigned flags) override;
+  absl::Status Allocate(Node& node, int mode, int64_t offset,
+                        int64_t length) override;
+  absl::StatusOr<int64_t> Seek(Node& node, int64_t offset, int whence) override;
+  absl::Status Sync(Node& node) override;
+  absl::StatusOr<Limits> GetLimits() override;
+
+  // I9   a node in a children map that is not `changed` is the input that the
+  //      map's directory has under that name, and that name is not hidden
+  // I10  the kernel-known nodes, and only they, are in the node table
+  // I11  a changed node's directories are below_changed, up to the root
+  // I12  a directory's subdirectories are those that a listing shows
+  void CheckInvariants() const;
+
+ private:
+  using NodePtr = std::shared_ptr<SandboxNode>;
+  using FilePtr = std::shared_ptr<FileNode>;
+  // A directory and a name in it that have been checked.
+  struct Spot {
+    DirectoryNode& directory;
+    absl::string_view name;
+  };
+  // Where a file's bytes are: one of the two is set.
+  struct Source {
+    std::shared_ptr<ScratchFile> scratch;
+    std::optional<Digest> blob;
+  };
+
+  absl::Status CheckAliveLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::StatusOr<Spot> SpotLocked(const Place& place)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  timespec Now() const;
+
+  // Names.
+  NodePtr FindChildLocked(DirectoryNode& directory, absl::string_view name)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  NodePtr MakeInputLocked(DirectoryNode& directory, size_t index)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void AddNameLocked(const Spot& spot, const NodePtr& node)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void RemoveNameLocked(const Spot& spot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // After the node has lost its last name.
+  void UnlinkedLocked(SandboxNode& node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::StatusOr<Entry> AddNewLocked(const Place& place, const NodePtr& node,
+                                     uint32_t mode, const Caller& caller)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ReplaceLocked(const Spot& to, const NodePtr& target)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckRenameLocked(const NodePtr& node, const NodePtr& target,
+                                 unsigned flags) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Entry AnswerLocked(const NodePtr& node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Attributes ShowLocked(const SandboxNode& node) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void DropIfCleanLocked(SandboxNode& node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void MarkChangedLocked(SandboxNode& node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void MarkBelowLocked(DirectoryNode* directory)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The names in it changed.
+  void TouchLocked(DirectoryNode& directory) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // Bytes.
+  absl::StatusOr<Source> SourceOf(FileNode& file);
+  Source SourceLocked(FileNode& file) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The file's scratch bytes; copies its first `keep_bytes` from its blob if
+  // it has none yet.
+  absl::StatusOr<std::shared_ptr<ScratchFile>> WritableData(FileNode& file,
+                                                            int64_t keep_bytes);
+  absl::StatusOr<std::shared_ptr<ScratchFile>> CopyOnWrite(const Digest& digest,
+                                                           int64_t keep_bytes);
+  // Runs `write` on the scratch bytes, again if they became a blob meanwhile.
+  template <typename Result, typename Function>
+  Result WithWritable(FileNode& file, int64_t keep_bytes, Function write);
+  void WroteLocked(FileNode& file) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status Truncate(FileNode& file, int64_t size);
+  absl::StatusOr<Opened> OpenForWriting(FileNode& file, InodeId id, int flags);
+  absl::Status RebornLocked(FileNode& file) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckInputWritableLocked(const SandboxNode& node,
+                                        uint32_t caller_uid) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void ApplyLocked(SandboxNode& node, const AttributeChange& change)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  // Outputs: sandbox_collect.cc.
+  class Collector;
+  absl::StatusOr<std::optional<Output>> CollectPath(const std::string& path);
+  absl::StatusOr<Output> CollectDirectory(const NodePtr& node);
+  static std::vector<Digest> DirectoriesBelow(
+      std::vector<const InternedDirectory*> walk);
+  // Null if there is no such path. Symlinks are not followed.
+  NodePtr WalkLocked(const std::vector<std::string>& components)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status PublishBelow(const NodePtr& top);
+  absl::Status PublishFile(FileNode& file);
+
+  const SandboxContext context_;
+  const SandboxSpec spec_;
+  const uint64_t first_number_;
+  const std::shared_ptr<ScratchBudget> budget_;
+
+  // Order: Sandbox::mu_ before the node table's.
+  mutable Mutex mu_;
+  CondVar copied_;  // A FileNode::copying became false.
+  ClosureLease inputs_ ABSL_GUARDED_BY(mu_);
+  std::shared_ptr<DirectoryNode> root_ ABSL_GUARDED_BY(mu_);
+  bool dead_ ABSL_GUARDED_BY(mu_) = false;
+  // Files, directories and so on that are not inputs and have a name.
+  int64_t added_nodes_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t kernel_nodes_ ABSL_GUARDED_BY(mu_) = 0;
+  uint64_t inputs_opened_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+}  // namespace casement
+
+#endif  // CASEMENT_VFS_SANDBOX_H_

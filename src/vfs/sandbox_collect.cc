@@ -1,0 +1,323 @@
+// Collect(): output paths become what REv2's ActionResult wants.
+//
+// It takes two steps. First the scratch files below the outputs are hashed and
+// published by link, without the mutex. Then, with it, the Directories are
+// built from digests alone; nothing that was not written is read.
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "absl/strings/str_split.h"
+#include "base/status.h"
+#include "build/bazel/remote/execution/v2/remote_execution.pb.h"
+#include "vfs/sandbox.h"
+
+namespace casement {
+namespace {
+
+namespace rev2 = build::bazel::remote::execution::v2;
+
+// "a//b/./c" -> {"a", "b", "c"}.
+absl::StatusOr<std::vector<std::string>> Components(absl::string_view path) {
+  if (!path.empty() && path.front() == '/') {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "output path \"", path, "\" is absolute; it must be relative"));
+  }
+  std::vector<std::string> components;
+  for (const absl::string_view part : absl::StrSplit(path, '/')) {
+    if (part.empty() || part == ".") continue;
+    if (part == "..") {
+      return absl::InvalidArgumentError(
+          absl::StrCat("output path \"", path, "\" leaves the sandbox"));
+    }
+    RETURN_IF_ERROR(Annotate(CheckName(part), "output path \"", path, "\""));
+    components.emplace_back(part);
+  }
+  return components;
+}
+
+}  // namespace
+
+Sandbox::NodePtr Sandbox::WalkLocked(
+    const std::vector<std::string>& components) {
+  NodePtr node = root_;
+  for (const std::string& name : components) {
+    if (node == nullptr || !node->is_directory()) return nullptr;
+    node = FindChildLocked(static_cast<DirectoryNode&>(*node), name);
+  }
+  return node;
+}
+
+absl::Status Sandbox::PublishFile(FileNode& file) {
+  std::shared_ptr<ScratchFile> scratch;
+  {
+    MutexLock lock(mu_);
+    RETURN_IF_ERROR(CheckAliveLocked());
+    if (file.is_input()) return absl::OkStatus();
+    scratch = file.scratch;
+  }
+  if (scratch == nullptr) return absl::OkStatus();  // Published before.
+  absl::StatusOr<Digest> digest = scratch->Publish();
+  absl::StatusOr<Lease> lease;
+  if (digest.ok()) lease = context_.store.LeaseBlob(*digest);
+  MutexLock lock(mu_);
+  copied_.NotifyAll();
+  // Another collection published it meanwhile.
+  if (file.scratch != scratch) return CheckAliveLocked();
+  RETURN_IF_ERROR(digest.status());
+  RETURN_IF_ERROR(lease.status());
+  file.published = std::make_unique<FileNode::Published>(
+      FileNode::Published{*digest, *std::move(lease)});
+  file.scratch = nullptr;
+  return absl::OkStatus();
+}
+
+absl::Status Sandbox::PublishBelow(const NodePtr& top) {
+  std::vector<FilePtr> files;
+  {
+    MutexLock lock(mu_);
+    std::vector<NodePtr> walk = {top};
+    while (!walk.empty()) {
+      const NodePtr node = std::move(walk.back());
+      walk.pop_back();
+      if (node->is_file()) {
+        files.push_back(std::static_pointer_cast<FileNode>(node));
+      } else if (node->is_directory()) {
+        const auto& directory = static_cast<DirectoryNode&>(*node);
+        if (!directory.below_changed) continue;
+        for (const auto& [name, child] : directory.children) {
+          walk.push_back(child.node);
+        }
+      }
+    }
+  }
+  for (const FilePtr& file : files) RETURN_IF_ERROR(PublishFile(*file));
+  return absl::OkStatus();
+}
+
+// Builds the Directories of one output directory, children first. It does no
+// I/O: what is to be stored is listed. The sandbox's mutex must be held.
+class Sandbox::Collector {
+ public:
+  struct Built {
+    std::string bytes;  // Of the Directory message.
+    Digest digest;
+  };
+
+  // A directory's Directory, with all below it in blobs() or untouched().
+  absl::StatusOr<Digest> Build(DirectoryNode& top) {
+    // Parents before children in `order`, so that backwards works.
+    std::vector<DirectoryNode*> order = {&top};
+    for (size_t i = 0; i < order.size(); ++i) {
+      if (!Differs(*order[i])) continue;
+      for (const auto& [name, child] : order[i]->children) {
+        if (child.node->is_directory()) {
+          order.push_back(static_cast<DirectoryNode*>(child.node.get()));
+        }
+      }
+    }
+    for (auto node = order.rbegin(); node != order.rend(); ++node) {
+      RETURN_IF_ERROR(BuildOne(**node));
+    }
+    return digests_.at(&top);
+  }
+
+  const std::vector<Built>& built() const { return built_; }
+  // Unmodified inputs whose Directories are in the store already.
+  const std::vector<const InternedDirectory*>& untouched() const {
+    return untouched_;
+  }
+
+ private:
+  static bool Differs(const DirectoryNode& node) {
+    return node.base == nullptr || node.below_changed;
+  }
+
+  absl::Status BuildOne(DirectoryNode& node) {
+    if (!Differs(node)) {
+      digests_[&node] = node.base->digest();
+      untouched_.push_back(node.base);
+      return absl::OkStatus();
+    }
+    DirectoryBuilder builder;
+    for (size_t i = 0; i < node.base_size(); ++i) {
+      if (node.hidden.contains(static_cast<uint32_t>(i))) continue;
+      const Directory::Entry& entry = node.base->directory().entries()[i];
+      if (node.children.contains(entry.name)) continue;
+      AddInput(builder, node, i);
+    }
+    for (const auto& [name, child] : node.children) {
+      RETURN_IF_ERROR(AddNode(builder, name, *child.node));
+    }
+    Built built = {.bytes = builder.Build()};
+    built.digest = Digest::Of(built.bytes);
+    digests_[&node] = built.digest;
+    built_.push_back(std::move(built));
+    return absl::OkStatus();
+  }
+
+  void AddInput(DirectoryBuilder& builder, const DirectoryNode& node,
+                size_t index) {
+    const Directory::Entry& entry = node.base->directory().entries()[index];
+    switch (entry.type) {
+      case EntryType::kFile:
+        return builder.AddFile(entry.name, entry.digest, entry.is_executable,
+                               entry.properties);
+      case EntryType::kSymlink:
+        return builder.AddSymlink(entry.name, entry.target, entry.properties);
+      case EntryType::kDirectory:
+        untouched_.push_back(node.base->child(index).get());
+        return builder.AddDirectory(entry.name, entry.digest);
+    }
+  }
+
+  absl::Status AddNode(DirectoryBuilder& builder, const std::string& name,
+                       const SandboxNode& node) {
+    const NodeProperties properties = node.input != nullptr && !node.changed
+                                          ? node.input->properties
+                                          : NodeProperties{};
+    if (node.is_directory()) {
+      builder.AddDirectory(
+          name, digests_.at(static_cast<const DirectoryNode*>(&node)));
+    } else if (node.is_symlink()) {
+      builder.AddSymlink(name, static_cast<const SymlinkNode&>(node).target,
+                         properties);
+    } else if (node.is_file()) {
+      const auto& file = static_cast<const FileNode&>(node);
+      ASSIGN_OR_RETURN(const Digest digest, DigestOf(file, name));
+      builder.AddFile(name, digest, (node.mode & S_IXUSR) != 0, properties);
+    } else {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "output \"", name, "\" is a FIFO or socket, which REv2 cannot name"));
+    }
+    return absl::OkStatus();
+  }
+
+ public:
+  // FailedPrecondition if it was written since PublishBelow().
+  static absl::StatusOr<Digest> DigestOf(const FileNode& file,
+                                         absl::string_view name) {
+    if (file.is_input()) return file.input->digest;
+    if (file.scratch == nullptr) return file.digest();
+    return absl::AbortedError(absl::StrCat(
+        "output \"", name, "\" was written while it was collected"));
+  }
+
+ private:
+  absl::flat_hash_map<const DirectoryNode*, Digest> digests_;
+  std::vector<Built> built_;
+  std::vector<const InternedDirectory*> untouched_;
+};
+
+absl::StatusOr<Output> Sandbox::CollectDirectory(const NodePtr& node) {
+  Output output = {.kind = Output::Kind::kDirectory};
+  std::vector<Collector::Built> built;
+  // All Directories of the tree, each once, for the Tree message.
+  std::vector<Digest> inputs;
+  // Keeps `untouched` alive while it is read from the store.
+  std::shared_ptr<const InternedDirectory> keep;
+  {
+    MutexLock lock(mu_);
+    RETURN_IF_ERROR(CheckAliveLocked());
+    Collector collector;
+    ASSIGN_OR_RETURN(output.root_directory,
+                     collector.Build(static_cast<DirectoryNode&>(*node)));
+    built = collector.built();
+    keep = inputs_.root();
+    inputs = DirectoriesBelow(collector.untouched());
+  }
+  rev2::Tree tree;
+  absl::flat_hash_set<Digest> seen;
+  const auto add = [&](const Digest& digest, const std::string& bytes) {
+    if (!seen.insert(digest).second) return true;
+    rev2::Directory* const directory = digest == output.root_directory
+                                           ? tree.mutable_root()
+                                           : tree.add_children();
+    return directory->ParseFromString(bytes);
+  };
+  for (const Collector::Built& directory : built) {
+    RETURN_IF_ERROR(context_.store.Put(directory.digest, directory.bytes));
+    add(directory.digest, directory.bytes);
+  }
+  for (const Digest& digest : inputs) {
+    ASSIGN_OR_RETURN(const std::string bytes,
+                     context_.store.Read(digest, kDirectoryBytesMax));
+    if (!add(digest, bytes)) {
+      return absl::DataLossError(
+          absl::StrCat("Directory ", digest.ToString(), " cannot be read"));
+    }
+  }
+  const std::string bytes = tree.SerializeAsString();
+  output.digest = Digest::Of(bytes);
+  RETURN_IF_ERROR(context_.store.Put(output.digest, bytes));
+  return output;
+}
+
+std::vector<Digest> Sandbox::DirectoriesBelow(
+    std::vector<const InternedDirectory*> walk) {
+  std::vector<Digest> digests;
+  absl::flat_hash_set<const InternedDirectory*> seen(walk.begin(), walk.end());
+  while (!walk.empty()) {
+    const InternedDirectory& directory = *walk.back();
+    walk.pop_back();
+    digests.push_back(directory.digest());
+    const auto& entries = directory.directory().entries();
+    for (size_t i = 0; i < entries.size(); ++i) {
+      if (entries[i].type != EntryType::kDirectory) continue;
+      const InternedDirectory* const child = directory.child(i).get();
+      if (seen.insert(child).second) walk.push_back(child);
+    }
+  }
+  return digests;
+}
+
+absl::StatusOr<std::optional<Output>> Sandbox::CollectPath(
+    const std::string& path) {
+  ASSIGN_OR_RETURN(const std::vector<std::string> components, Components(path));
+  NodePtr node;
+  {
+    MutexLock lock(mu_);
+    RETURN_IF_ERROR(CheckAliveLocked());
+    node = WalkLocked(components);
+  }
+  if (node == nullptr) return std::optional<Output>();
+  RETURN_IF_ERROR(PublishBelow(node));
+  Output output;
+  if (node->is_directory()) {
+    ASSIGN_OR_RETURN(output, CollectDirectory(node));
+  } else {
+    MutexLock lock(mu_);
+    RETURN_IF_ERROR(CheckAliveLocked());
+    if (node->is_symlink()) {
+      output.kind = Output::Kind::kSymlink;
+      output.target = static_cast<const SymlinkNode&>(*node).target;
+    } else if (node->is_file()) {
+      output.kind = (node->mode & S_IXUSR) != 0 ? Output::Kind::kExecutable
+                                                : Output::Kind::kFile;
+      ASSIGN_OR_RETURN(
+          output.digest,
+          Collector::DigestOf(static_cast<const FileNode&>(*node), path));
+    } else {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "output \"", path, "\" is a FIFO or socket, which REv2 cannot name"));
+    }
+  }
+  output.path = path;
+  return std::optional<Output>(std::move(output));
+}
+
+absl::StatusOr<Collected> Sandbox::Collect(absl::Span<const std::string> paths,
+                                           bool force) {
+  Collected collected;
+  for (const std::string& path : paths) {
+    ASSIGN_OR_RETURN(std::optional<Output> output, CollectPath(path));
+    if (output.has_value()) {
+      collected.outputs.push_back(*std::move(output));
+    } else {
+      collected.missing.push_back(path);
+    }
+  }
+  return collected;
+}
+
+}  // namespace casement

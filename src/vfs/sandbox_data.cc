@@ -1,0 +1,232 @@
+// The bytes of a sandbox's files: reading inputs from their blobs, and copy on
+// write.
+#include <fcntl.h>
+
+#include <cerrno>
+#include <limits>
+#include <utility>
+
+#include "base/check.h"
+#include "base/status.h"
+#include "vfs/sandbox.h"
+#include "vfs/shown.h"
+
+namespace casement {
+namespace {
+
+constexpr int64_t kAllBytes = std::numeric_limits<int64_t>::max();
+
+bool OpensForWriting(int flags) {
+  return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0;
+}
+
+absl::StatusOr<FileNode*> AsFile(Node& node) {
+  if (!static_cast<SandboxNode&>(node).is_file()) {
+    return ErrnoStatus(EINVAL, "not a file");
+  }
+  return static_cast<FileNode*>(&node);
+}
+
+}  // namespace
+
+Sandbox::Source Sandbox::SourceLocked(FileNode& file) {
+  if (!file.opened && file.input != nullptr) {
+    file.opened = true;
+    ++inputs_opened_;
+  }
+  if (file.scratch != nullptr) return {.scratch = file.scratch};
+  return {.blob = file.digest()};
+}
+
+absl::StatusOr<Sandbox::Source> Sandbox::SourceOf(FileNode& file) {
+  MutexLock lock(mu_);
+  RETURN_IF_ERROR(CheckAliveLocked());
+  return SourceLocked(file);
+}
+
+absl::StatusOr<std::shared_ptr<ScratchFile>> Sandbox::CopyOnWrite(
+    const Digest& digest, int64_t keep_bytes) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<const OpenBlob> blob,
+                   context_.store.OpenDigest(digest));
+  ASSIGN_OR_RETURN(std::shared_ptr<ScratchFile> scratch,
+                   ScratchFile::Create(context_.store, budget_));
+  RETURN_IF_ERROR(
+      scratch->CopyFrom(*blob, std::min(keep_bytes, digest.size_bytes())));
+  return scratch;
+}
+
+absl::StatusOr<std::shared_ptr<ScratchFile>> Sandbox::WritableData(
+    FileNode& file, int64_t keep_bytes) {
+  Digest digest;
+  {
+    MutexLock lock(mu_);
+    while (file.copying) copied_.Wait(mu_);
+    RETURN_IF_ERROR(CheckAliveLocked());
+    if (file.scratch != nullptr) return file.scratch;
+    // Whoever is not root was stopped by the mode already.
+    RETURN_IF_ERROR(CheckInputWritableLocked(file, /*caller_uid=*/0));
+    file.copying = true;
+    digest = file.digest();
+  }
+  absl::StatusOr<std::shared_ptr<ScratchFile>> scratch =
+      CopyOnWrite(digest, keep_bytes);
+  std::unique_ptr<FileNode::Published> published;  // Dies unlocked.
+  MutexLock lock(mu_);
+  file.copying = false;
+  copied_.NotifyAll();
+  RETURN_IF_ERROR(CheckAliveLocked());
+  RETURN_IF_ERROR(scratch.status());
+  file.scratch = *scratch;
+  published = std::move(file.published);
+  return scratch;
+}
+
+template <typename Result, typename Function>
+Result Sandbox::WithWritable(FileNode& file, int64_t keep_bytes,
+                             Function write) {
+  while (true) {
+    absl::StatusOr<std::shared_ptr<ScratchFile>> scratch =
+        WritableData(file, keep_bytes);
+    if (!scratch.ok()) return scratch.status();
+    Result result = write(**scratch);
+    // It was collected in between and is a blob now: copy it again.
+    bool collected = false;
+    if constexpr (std::is_same_v<Result, absl::Status>) {
+      collected = absl::IsFailedPrecondition(result);
+    } else {
+      collected = absl::IsFailedPrecondition(result.status());
+    }
+    if (!collected) return result;
+    // PublishFile() is about to take the scratch file away.
+    MutexLock lock(mu_);
+    while (file.scratch == *scratch && !dead_) copied_.Wait(mu_);
+  }
+}
+
+void Sandbox::WroteLocked(FileNode& file) {
+  file.mtime = file.ctime = Now();
+  file.wrote = true;
+  MarkChangedLocked(file);
+}
+
+absl::StatusOr<size_t> Sandbox::Read(Node& node, int64_t offset,
+                                     absl::Span<char> buffer) {
+  ASSIGN_OR_RETURN(FileNode* const file, AsFile(node));
+  ASSIGN_OR_RETURN(const Source source, SourceOf(*file));
+  if (source.scratch != nullptr) return source.scratch->Read(offset, buffer);
+  ASSIGN_OR_RETURN(const std::shared_ptr<const OpenBlob> blob,
+                   context_.store.OpenDigest(*source.blob));
+  return ReadBlob(*blob, offset, buffer);
+}
+
+absl::StatusOr<size_t> Sandbox::Write(Node& node, int64_t offset,
+                                      absl::string_view bytes,
+                                      bool clear_suid) {
+  ASSIGN_OR_RETURN(FileNode* const file, AsFile(node));
+  const absl::StatusOr<size_t> wrote = WithWritable<absl::StatusOr<size_t>>(
+      *file, kAllBytes, [offset, bytes](ScratchFile& scratch) {
+        return scratch.Write(offset, bytes);
+      });
+  RETURN_IF_ERROR(wrote.status());
+  MutexLock lock(mu_);
+  WroteLocked(*file);
+  if (clear_suid) {
+    file->mode &= ~S_ISUID;
+    if ((file->mode & S_IXGRP) != 0) file->mode &= ~S_ISGID;
+  }
+  return wrote;
+}
+
+absl::Status Sandbox::Truncate(FileNode& file, int64_t size) {
+  RETURN_IF_ERROR(WithWritable<absl::Status>(
+      file, size,
+      [size](ScratchFile& scratch) { return scratch.Truncate(size); }));
+  MutexLock lock(mu_);
+  WroteLocked(file);
+  return absl::OkStatus();
+}
+
+absl::Status Sandbox::Allocate(Node& node, int mode, int64_t offset,
+                               int64_t length) {
+  ASSIGN_OR_RETURN(FileNode* const file, AsFile(node));
+  RETURN_IF_ERROR(WithWritable<absl::Status>(
+      *file, kAllBytes, [mode, offset, length](ScratchFile& scratch) {
+        return scratch.Allocate(mode, offset, length);
+      }));
+  MutexLock lock(mu_);
+  WroteLocked(*file);
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int64_t> Sandbox::Seek(Node& node, int64_t offset, int whence) {
+  ASSIGN_OR_RETURN(FileNode* const file, AsFile(node));
+  ASSIGN_OR_RETURN(const Source source, SourceOf(*file));
+  if (source.scratch != nullptr) return source.scratch->Seek(offset, whence);
+  ASSIGN_OR_RETURN(const std::shared_ptr<const OpenBlob> blob,
+                   context_.store.OpenDigest(*source.blob));
+  return SeekIn(blob->fd(), offset, whence);
+}
+
+absl::Status Sandbox::Sync(Node& node) {
+  if (!static_cast<SandboxNode&>(node).is_file()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const Source source, SourceOf(static_cast<FileNode&>(node)));
+  return source.scratch == nullptr ? absl::OkStatus() : source.scratch->Sync();
+}
+
+absl::Status Sandbox::RebornLocked(FileNode& file) {
+  if (file.reborn_id == 0) {
+    file.reborn_id = context_.nodes.NewId();
+    // What the kernel remembers of the first number is out of date.
+    context_.notifier.InvalidateNode(file.id);
+  }
+  // open(2) looks the name up again on ESTALE, and gets the new number.
+  return ErrnoStatus(ESTALE, "written while open in passthrough mode");
+}
+
+absl::StatusOr<Opened> Sandbox::OpenForWriting(FileNode& file, InodeId id,
+                                               int flags) {
+  const bool truncate = (flags & O_TRUNC) != 0;
+  RETURN_IF_ERROR(WritableData(file, truncate ? 0 : kAllBytes).status());
+  if (truncate) RETURN_IF_ERROR(Truncate(file, 0));
+  MutexLock lock(mu_);
+  if (id == file.id && file.passthrough_opens > 0) return RebornLocked(file);
+  return Opened{};
+}
+
+absl::StatusOr<Opened> Sandbox::Open(Node& node, InodeId id, int flags) {
+  ASSIGN_OR_RETURN(FileNode* const file, AsFile(node));
+  // In cached mode the kernel asks once and never again.
+  if (context_.data_path == DataPath::kCached) return Opened{};
+  if (OpensForWriting(flags)) return OpenForWriting(*file, id, flags);
+  while (true) {
+    ASSIGN_OR_RETURN(const Source source, SourceOf(*file));
+    std::shared_ptr<const OpenBlob> blob;
+    if (source.blob.has_value()) {
+      ASSIGN_OR_RETURN(blob, context_.store.OpenDigest(*source.blob));
+    }
+    MutexLock lock(mu_);
+    RETURN_IF_ERROR(CheckAliveLocked());
+    if (file->served() || file->copying) {
+      if (file->copying) {
+        while (file->copying) copied_.Wait(mu_);
+        continue;
+      }
+      if (id == file->id && file->passthrough_opens > 0) {
+        return RebornLocked(*file);
+      }
+      return Opened{};
+    }
+    if (blob == nullptr) continue;
+    ++file->passthrough_opens;
+    return Opened{.passthrough = std::move(blob)};
+  }
+}
+
+void Sandbox::Closed(Node& node, InodeId id) {
+  MutexLock lock(mu_);
+  auto& file = static_cast<FileNode&>(node);
+  CASEMENT_CHECK(id == file.id && file.passthrough_opens > 0);
+  --file.passthrough_opens;
+}
+
+}  // namespace casement

@@ -1,0 +1,91 @@
+// sandbox/: the live sandboxes, as a directory of the mount and as the table
+// that the control services work on.
+//
+// Thread safe. Lock order: SandboxDirectory::mu_ before Sandbox's.
+#ifndef CASEMENT_VFS_SANDBOX_DIRECTORY_H_
+#define CASEMENT_VFS_SANDBOX_DIRECTORY_H_
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "base/mutex.h"
+#include "vfs/area.h"
+#include "vfs/sandbox.h"
+#include "vfs/sandbox_table.h"
+
+namespace casement {
+
+inline constexpr InodeId kSandboxesId = 4;
+
+class SandboxDirectory final
+    : public SandboxTable,
+      public Area,
+      public std::enable_shared_from_this<SandboxDirectory> {
+ public:
+  struct Options {
+    std::string path;       // Of the directory, in the mount.
+    Attributes attributes;  // Of the directory.
+    int64_t sandboxes_max = 100000;
+    // For sandboxes that name no limit of their own.
+    int64_t nodes_max = 10'000'000;
+  };
+
+  SandboxDirectory(const SandboxContext& context, Options options)
+      : context_(context), options_(std::move(options)) {}
+
+  // Puts the directory into the node table.
+  void Start();
+
+  absl::StatusOr<SandboxInfo> Create(const SandboxSpec& spec) override;
+  absl::StatusOr<std::vector<Change>> Diff(absl::string_view name) override;
+  absl::StatusOr<Collected> Collect(absl::string_view name,
+                                    absl::Span<const std::string> paths,
+                                    bool force) override;
+  absl::Status Release(absl::string_view name, bool stash) override;
+  absl::StatusOr<SandboxInfo> Info(absl::string_view name) override;
+  std::vector<SandboxInfo> List() override;
+  // Ends them all.
+  void ReleaseAll();
+
+  absl::StatusOr<Entry> Lookup(Node& directory,
+                               absl::string_view name) override;
+  void Forget(Node& node, InodeId id, uint64_t count) override {}
+  absl::StatusOr<Attributes> GetAttributes(Node& node) override;
+  absl::Status List(Node& directory, uint64_t position,
+                    const ListSink& sink) override;
+  absl::StatusOr<Limits> GetLimits() override;
+
+ private:
+  struct Live {
+    std::shared_ptr<Sandbox> sandbox;
+    SandboxSpec spec;  // With its name.
+    absl::Time created;
+    uint64_t position = 0;  // In a listing.
+  };
+
+  static absl::Status CheckSpec(const SandboxSpec& spec);
+  absl::StatusOr<std::shared_ptr<Sandbox>> Find(absl::string_view name);
+  SandboxInfo Describe(const Live& live) const;
+  void ForgetListing();
+
+  const SandboxContext context_;
+  const Options options_;
+  // Whether the kernel may remember a listing.
+  std::atomic<bool> listed_{false};
+
+  Mutex mu_;
+  absl::flat_hash_map<std::string, Live> live_ ABSL_GUARDED_BY(mu_);
+  std::map<uint64_t, std::string> positions_ ABSL_GUARDED_BY(mu_);
+  uint64_t last_position_ ABSL_GUARDED_BY(mu_) = 2;
+  uint64_t last_name_ ABSL_GUARDED_BY(mu_) = 0;
+};
+
+}  // namespace casement
+
+#endif  // CASEMENT_VFS_SANDBOX_DIRECTORY_H_

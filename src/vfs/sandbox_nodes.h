@@ -1,0 +1,138 @@
+// What a sandbox's tree is made of. Guarded by the sandbox's mutex.
+//
+// A node starts as an input: it is made when the kernel first looks it up and
+// thrown away when the kernel forgets it, because it can be made again from the
+// Directory it came from. Once it differs from its input, or has none, it is
+// `changed` and stays for as long as it has a name.
+#ifndef CASEMENT_VFS_SANDBOX_NODES_H_
+#define CASEMENT_VFS_SANDBOX_NODES_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
+#include "model/directory.h"
+#include "store/blob_store.h"
+#include "store/directory_table.h"
+#include "vfs/node.h"
+#include "vfs/scratch_file.h"
+
+namespace casement {
+
+struct DirectoryNode;
+
+struct SandboxNode : Node, std::enable_shared_from_this<SandboxNode> {
+  using Node::Node;
+
+  bool is_directory() const { return S_ISDIR(mode); }
+  bool is_file() const { return S_ISREG(mode); }
+  bool is_symlink() const { return S_ISLNK(mode); }
+
+  uint64_t number = 0;  // st_ino
+  uint32_t mode = 0;    // With the type.
+  uint32_t links = 1;
+  uint32_t uid = 0;
+  uint32_t gid = 0;
+  timespec atime{};
+  timespec mtime{};
+  timespec ctime{};
+  // The directory that it is in. Null once it has no name there. A file with
+  // several names has one of them here.
+  DirectoryNode* home = nullptr;
+  // What it was made from, in its directory's Directory; null if new. Stays
+  // when it is moved.
+  const Directory::Entry* input = nullptr;
+  bool changed = false;
+};
+
+struct FileNode final : SandboxNode {
+  using SandboxNode::SandboxNode;
+
+  // Where its bytes are: `scratch` if set, else the blob `published` if set,
+  // else `input`'s blob.
+  std::shared_ptr<ScratchFile> scratch;
+  // A scratch file that was collected: the same bytes as a leased blob.
+  struct Published {
+    Digest digest;
+    Lease lease;
+  };
+  std::unique_ptr<Published> published;
+
+  const Digest& digest() const {
+    return published != nullptr ? published->digest : input->digest;
+  }
+  // Whether the bytes are the daemon's to serve, not a blob's own file.
+  bool served() const { return scratch != nullptr || published != nullptr; }
+  // Whether the bytes are those of its input, as far as anybody knows.
+  bool is_input() const { return input != nullptr && !wrote; }
+
+  bool wrote = false;    // Its bytes were written, be it with the same ones.
+  bool copying = false;  // A thread is making `scratch`; the others wait.
+  bool opened = false;   // Counted in SandboxInfo::inputs_opened.
+  // Files open in passthrough mode, all of them under `id`. The kernel allows
+  // no other way of opening that number meanwhile.
+  uint32_t passthrough_opens = 0;
+  // A written file is never opened in passthrough mode: the daemon must see the
+  // writes. If it became written while passthrough_opens > 0, the kernel gets
+  // to know it under this second number. 0: none.
+  InodeId reborn_id = 0;
+  uint64_t reborn_lookups = 0;
+
+  InodeId current_id() const { return reborn_id != 0 ? reborn_id : id; }
+  uint64_t all_lookups() const { return lookups + reborn_lookups; }
+};
+
+struct SymlinkNode final : SandboxNode {
+  using SandboxNode::SandboxNode;
+  std::string target;
+};
+
+// A FIFO or a socket: the kernel does the rest.
+struct SpecialNode final : SandboxNode {
+  using SandboxNode::SandboxNode;
+};
+
+struct DirectoryNode final : SandboxNode {
+  using SandboxNode::SandboxNode;
+
+  // Positions in a listing, never reused: "." is 1, ".." is 2, then come the
+  // Directory's entries by index, then the added names in order of addition.
+  static constexpr uint64_t kFirstPosition = 2;
+  static uint64_t PositionOf(size_t index) {
+    return kFirstPosition + index + 1;
+  }
+  uint64_t base_size() const {
+    return base == nullptr ? 0 : base->directory().entries().size();
+  }
+
+  // The Directory it came from; null if new. Alive while the sandbox is.
+  const InternedDirectory* base = nullptr;
+  // The number of `base` itself: its paths are numbered from here.
+  uint64_t base_number = 0;
+
+  struct Child {
+    std::shared_ptr<SandboxNode> node;
+    uint64_t position = 0;
+  };
+  // The children that the kernel knows or that changed.
+  absl::flat_hash_map<std::string, Child> children;
+  // Entries of `base` that have lost their names here.
+  absl::flat_hash_set<uint32_t> hidden;
+  // Names that are not `base`'s, by position.
+  std::map<uint64_t, std::string> added;
+  uint64_t last_position = 0;  // Of an added name.
+  uint32_t subdirectories = 0;
+  // Something in it or below it differs from its input.
+  bool below_changed = false;
+
+  uint64_t visible() const {
+    return base_size() - hidden.size() + added.size();
+  }
+};
+
+}  // namespace casement
+
+#endif  // CASEMENT_VFS_SANDBOX_NODES_H_

@@ -1,0 +1,191 @@
+#include "vfs/scratch_file.h"
+
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+#include "base/check.h"
+#include "base/status.h"
+#include "vfs/shown.h"
+
+namespace casement {
+namespace {
+
+constexpr int64_t kBlockBytes = 4096;
+// How much is copied before other threads' reservations get a turn.
+constexpr int64_t kCopyBytes = int64_t{64} << 20;
+
+// The most that a change of `length` bytes at any offset can add: its blocks at
+// both ends, and the extent blocks that ext4 may need to find them.
+int64_t RoomFor(int64_t length) {
+  return (length / kBlockBytes + 3) * kBlockBytes;
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<ScratchFile>> ScratchFile::Create(
+    BlobStore& store, std::shared_ptr<ScratchBudget> budget) {
+  ASSIGN_OR_RETURN(UniqueFd fd, store.NewScratchFile());
+  return std::shared_ptr<ScratchFile>(
+      new ScratchFile(store, std::move(budget), std::move(fd)));
+}
+
+ScratchFile::~ScratchFile() {
+  MutexLock lock(settle_mu_);
+  store_.ledger().Remove(Owner::kScratch, accounted_);
+  budget_->GiveBack(accounted_);
+}
+
+absl::Status ScratchFile::CheckWritable() const {
+  if (!published_) return absl::OkStatus();
+  return absl::FailedPreconditionError("the file has become a blob");
+}
+
+absl::StatusOr<int64_t> ScratchFile::Reserve(int64_t bytes) {
+  if (!budget_->Take(bytes)) {
+    return ErrnoStatus(ENOSPC, "the sandbox's scratch limit of ",
+                       budget_->bytes_max(), " bytes");
+  }
+  if (absl::Status reserved = store_.ReserveScratch(bytes); !reserved.ok()) {
+    budget_->GiveBack(bytes);
+    return reserved;
+  }
+  return bytes;
+}
+
+void ScratchFile::Settle(int64_t reserved) {
+  int64_t excess = 0;
+  {
+    MutexLock lock(settle_mu_);
+    struct stat status {};
+    CASEMENT_CHECK(fstat(fd_.get(), &status) == 0);
+    const int64_t allocated = status.st_blocks * 512;
+    excess = accounted_ + reserved - allocated;
+    accounted_ = allocated;
+    size_ = status.st_size;
+    blocks_ = status.st_blocks;
+  }
+  store_.ledger().Remove(Owner::kScratch, excess);
+  budget_->GiveBack(excess);
+}
+
+bool ScratchFile::IsAllocated(int64_t offset, int64_t length) const {
+  const off_t hole = lseek(fd_.get(), offset, SEEK_HOLE);
+  return hole >= offset + length;
+}
+
+absl::StatusOr<size_t> ScratchFile::Write(int64_t offset,
+                                          absl::string_view bytes) {
+  ReaderLock lock(io_mu_);
+  RETURN_IF_ERROR(CheckWritable());
+  const auto length = static_cast<int64_t>(bytes.size());
+  absl::StatusOr<int64_t> reserved = Reserve(RoomFor(length));
+  // At the limit what is there already can still be written over.
+  if (!reserved.ok() && IsAllocated(offset, length)) reserved = 0;
+  RETURN_IF_ERROR(reserved.status());
+  size_t done = 0;
+  int error_number = 0;
+  while (done < bytes.size()) {
+    const ssize_t wrote =
+        pwrite(fd_.get(), bytes.data() + done, bytes.size() - done,
+               offset + static_cast<int64_t>(done));
+    if (wrote < 0 && errno == EINTR) continue;
+    if (wrote <= 0) {
+      error_number = wrote < 0 ? errno : EIO;
+      break;
+    }
+    done += static_cast<size_t>(wrote);
+  }
+  Settle(*reserved);
+  if (done == 0 && error_number != 0) {
+    return ErrnoStatus(error_number, "writing");
+  }
+  return done;
+}
+
+absl::Status ScratchFile::Truncate(int64_t size) {
+  ReaderLock lock(io_mu_);
+  RETURN_IF_ERROR(CheckWritable());
+  // Making a file longer allocates nothing, but for its last block.
+  ASSIGN_OR_RETURN(const int64_t reserved, size == 0
+                                               ? absl::StatusOr<int64_t>(0)
+                                               : Reserve(RoomFor(0)));
+  const int result = ftruncate(fd_.get(), size);
+  const int error_number = errno;
+  Settle(reserved);
+  if (result != 0) return ErrnoStatus(error_number, "truncating");
+  return absl::OkStatus();
+}
+
+absl::Status ScratchFile::Allocate(int mode, int64_t offset, int64_t length) {
+  ReaderLock lock(io_mu_);
+  RETURN_IF_ERROR(CheckWritable());
+  const bool frees = (mode & FALLOC_FL_PUNCH_HOLE) != 0;
+  ASSIGN_OR_RETURN(const int64_t reserved,
+                   Reserve(RoomFor(frees ? 0 : length)));
+  const int result = fallocate(fd_.get(), mode, offset, length);
+  const int error_number = errno;
+  Settle(reserved);
+  if (result != 0) return ErrnoStatus(error_number, "allocating");
+  return absl::OkStatus();
+}
+
+absl::Status ScratchFile::CopyFrom(const OpenBlob& blob, int64_t bytes) {
+  ReaderLock lock(io_mu_);
+  RETURN_IF_ERROR(CheckWritable());
+  ASSIGN_OR_RETURN(const int64_t reserved, Reserve(RoomFor(bytes)));
+  absl::Status copied;
+  if (bytes != blob.digest().size_bytes() ||
+      ioctl(fd_.get(), FICLONE, blob.fd()) != 0) {
+    off_t in = 0;
+    off_t out = 0;
+    while (out < bytes) {
+      const ssize_t step = copy_file_range(
+          blob.fd(), &in, fd_.get(), &out,
+          static_cast<size_t>(std::min(bytes - out, kCopyBytes)), 0);
+      if (step < 0 && errno == EINTR) continue;
+      if (step <= 0) {
+        copied = ErrnoStatus(step < 0 ? errno : EIO, "copying blob ",
+                             blob.digest().ToString());
+        break;
+      }
+    }
+  }
+  Settle(reserved);
+  return copied;
+}
+
+absl::StatusOr<Digest> ScratchFile::Publish() {
+  WriterLock lock(io_mu_);
+  RETURN_IF_ERROR(CheckWritable());
+  MutexLock settle(settle_mu_);
+  ASSIGN_OR_RETURN(const Digest digest,
+                   store_.PublishScratch(fd_.get(), accounted_));
+  // The bytes are the blob's now, and none of the sandbox's.
+  budget_->GiveBack(accounted_);
+  accounted_ = 0;
+  published_ = true;
+  return digest;
+}
+
+absl::StatusOr<size_t> ScratchFile::Read(int64_t offset,
+                                         absl::Span<char> buffer) const {
+  return ReadFully(fd_.get(), offset, buffer);
+}
+
+absl::StatusOr<int64_t> ScratchFile::Seek(int64_t offset, int whence) const {
+  return SeekIn(fd_.get(), offset, whence);
+}
+
+absl::Status ScratchFile::Sync() const {
+  if (fdatasync(fd_.get()) != 0) return ErrnoStatus(errno, "syncing");
+  return absl::OkStatus();
+}
+
+}  // namespace casement
