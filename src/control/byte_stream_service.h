@@ -1,0 +1,34 @@
+// google.bytestream.ByteStream over BlobStore: blobs of any size, piece by
+// piece, in constant memory.
+#ifndef CASEMENT_CONTROL_BYTE_STREAM_SERVICE_H_
+#define CASEMENT_CONTROL_BYTE_STREAM_SERVICE_H_
+
+#include "google/bytestream/bytestream.grpc.pb.h"
+#include "store/blob_store.h"
+
+namespace casement {
+
+class ByteStreamService final : public google::bytestream::ByteStream::Service {
+ public:
+  explicit ByteStreamService(BlobStore& store) : store_(store) {}
+
+  grpc::Status Read(
+      grpc::ServerContext* context,
+      const google::bytestream::ReadRequest* request,
+      grpc::ServerWriter<google::bytestream::ReadResponse>* writer) override;
+  grpc::Status Write(
+      grpc::ServerContext* context,
+      grpc::ServerReader<google::bytestream::WriteRequest>* reader,
+      google::bytestream::WriteResponse* response) override;
+  grpc::Status QueryWriteStatus(
+      grpc::ServerContext* context,
+      const google::bytestream::QueryWriteStatusRequest* request,
+      google::bytestream::QueryWriteStatusResponse* response) override;
+
+ private:
+  BlobStore& store_;
+};
+
+}  // namespace casement
+
+#endif  // CASEMENT_CONTROL_BYTE_STREAM_SERVICE_H_

@@ -1,0 +1,176 @@
+#include "control/control_server.h"
+
+#include <grpcpp/grpcpp.h>
+#include <grpcpp/resource_quota.h>
+#include <grpcpp/server_posix.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cerrno>
+#include <chrono>  // NOLINT: gRPC's deadlines.
+#include <thread>  // NOLINT
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/status.h"
+#include "base/unique_fd.h"
+#include "control/byte_stream_service.h"
+#include "control/cas_service.h"
+#include "control/connection_numbers.h"
+#include "control/peer.h"
+#include "control/request_limits.h"
+#include "control/sandboxes_service.h"
+#include "control/sessions.h"
+#include "control/store_service.h"
+#include "control/unix_listener.h"
+#include "proto/socket_path.h"
+
+namespace casement {
+namespace {
+
+// How long calls may still run when the server stops.
+constexpr std::chrono::seconds kGrace{1};
+// How long to wait when no descriptor is free to accept with.
+constexpr std::chrono::milliseconds kAcceptPause{50};
+// gRPC's own pollers, besides the calls.
+constexpr size_t kPollersMax = 4;
+
+}  // namespace
+
+struct ControlServer::Rep {
+  Rep(BlobStore& store, DirectoryTable& directories, SandboxTable& table,
+      std::function<std::vector<Metric>()> metrics, Options given)
+      : options(std::move(given)),
+        sessions(options.sessions_max),
+        sandboxes(table, sessions),
+        store_service(store, directories, table, sessions, std::move(metrics)),
+        cas(store),
+        byte_stream(store) {}
+
+  absl::Status StartGrpc();
+  // The accept thread: until `stop` can be read.
+  void Accept();
+  void Welcome(UniqueFd connection);
+  bool MayConnect(int fd) const;
+
+  const Options options;
+  Sessions sessions;
+  SandboxesService sandboxes;
+  StoreService store_service;
+  CasService cas;
+  CapabilitiesService capabilities;
+  ByteStreamService byte_stream;
+
+  std::optional<UnixListener> listener;
+  UniqueFd stop;  // An eventfd.
+  std::unique_ptr<grpc::Server> server;
+  ConnectionNumbers numbers;  // Of the accept thread.
+  std::thread accept_thread;
+  std::atomic<int64_t> refused = 0;
+};
+
+absl::Status ControlServer::Rep::StartGrpc() {
+  grpc::ResourceQuota quota("control");
+  quota.SetMaxThreads(
+      static_cast<int>(options.sessions_max + options.calls_max + kPollersMax));
+  grpc::ServerBuilder builder;
+  builder.SetResourceQuota(quota);
+  builder.SetMaxReceiveMessageSize(kRequestBytesMax);
+  builder.SetMaxSendMessageSize(-1);
+  builder.RegisterService(&sandboxes);
+  builder.RegisterService(&store_service);
+  builder.RegisterService(&cas);
+  builder.RegisterService(&capabilities);
+  builder.RegisterService(&byte_stream);
+  server = builder.BuildAndStart();
+  if (server == nullptr) {
+    return absl::InternalError("gRPC: the server did not start");
+  }
+  return absl::OkStatus();
+}
+
+bool ControlServer::Rep::MayConnect(int fd) const {
+  const absl::StatusOr<Peer> peer = PeerOfSocket(fd);
+  if (!peer.ok()) return false;
+  return peer->IsPrivileged() || (options.allow_group.has_value() &&
+                                  peer->IsInGroup(*options.allow_group));
+}
+
+void ControlServer::Rep::Welcome(UniqueFd connection) {
+  if (!MayConnect(connection.get())) {
+    refused.fetch_add(1);
+    return;
+  }
+  absl::StatusOr<UniqueFd> numbered = numbers.Move(std::move(connection));
+  if (!numbered.ok()) return;
+  grpc::AddInsecureChannelFromFd(server.get(), numbered->Release());
+}
+
+void ControlServer::Rep::Accept() {
+  pollfd waiting[] = {{.fd = listener->fd(), .events = POLLIN, .revents = 0},
+                      {.fd = stop.get(), .events = POLLIN, .revents = 0}};
+  for (;;) {
+    if (::poll(waiting, 2, -1) < 0 && errno != EINTR) return;
+    if (waiting[1].revents != 0) return;
+    UniqueFd connection(::accept4(listener->fd(), nullptr, nullptr,
+                                  SOCK_CLOEXEC | SOCK_NONBLOCK));
+    if (connection.valid()) {
+      Welcome(std::move(connection));
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
+               errno == ENOBUFS) {
+      std::this_thread::sleep_for(kAcceptPause);
+    }
+  }
+}
+
+ControlServer::ControlServer(BlobStore& store, DirectoryTable& directories,
+                             SandboxTable& sandboxes,
+                             std::function<std::vector<Metric>()> metrics,
+                             Options options)
+    : rep_(std::make_unique<Rep>(store, directories, sandboxes,
+                                 std::move(metrics), std::move(options))) {}
+
+ControlServer::~ControlServer() { Shutdown(); }
+
+absl::Status ControlServer::Start() {
+  Rep& rep = *rep_;
+  CASEMENT_CHECK(rep.server == nullptr);
+  const absl::StatusOr<std::string> default_path = DefaultSocketPath();
+  absl::StatusOr<UnixListener> listener = UnixListener::Open(
+      {.path = rep.options.socket_path,
+       .make_parent =
+           default_path.ok() && *default_path == rep.options.socket_path,
+       .group = rep.options.allow_group});
+  if (!listener.ok()) return listener.status();
+  UniqueFd stop(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!stop.valid()) return ErrnoStatus(errno, "eventfd");
+  RETURN_IF_ERROR(rep.StartGrpc());
+  rep.listener.emplace(*std::move(listener));
+  rep.stop = std::move(stop);
+  rep.accept_thread = std::thread([&rep] { rep.Accept(); });
+  return absl::OkStatus();
+}
+
+void ControlServer::Shutdown() {
+  Rep& rep = *rep_;
+  if (rep.server == nullptr) return;
+  const uint64_t one = 1;
+  // Cannot fail: the counter was 0.
+  CASEMENT_CHECK(::write(rep.stop.get(), &one, sizeof(one)) == sizeof(one));
+  rep.accept_thread.join();
+  rep.listener.reset();
+  rep.sandboxes.EndSessions();
+  rep.server->Shutdown(std::chrono::system_clock::now() + kGrace);
+  rep.server->Wait();
+  rep.server.reset();
+}
+
+int64_t ControlServer::refused_connections() const {
+  return rep_->refused.load();
+}
+
+}  // namespace casement

@@ -1,0 +1,76 @@
+// The control socket: gRPC services for clients on this machine.
+//
+// Serves casement.v1.Sandboxes and casement.v1.Store, REv2's
+// ContentAddressableStorage and Capabilities, and ByteStream; their .proto
+// files are the manual. The services convert and call; what a call means is
+// decided below.
+//
+// Only root, the daemon's own user and the members of one configured group get
+// through (G24); other connections are closed unheard. Start() and Shutdown()
+// are for one thread; the layers below are called from many.
+#ifndef CASEMENT_CONTROL_CONTROL_SERVER_H_
+#define CASEMENT_CONTROL_CONTROL_SERVER_H_
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "casement/metric.h"
+#include "store/blob_store.h"
+#include "store/directory_table.h"
+#include "vfs/sandbox_table.h"
+
+namespace casement {
+
+class ControlServer {
+ public:
+  struct Options {
+    std::string socket_path;
+    // Whose members may connect besides root and the daemon's user. They act on
+    // sandboxes that they own.
+    std::optional<gid_t> allow_group = {};
+    // Sessions take a thread each; past a limit: ResourceExhausted.
+    size_t sessions_max = 256;
+    // For all other calls, together.
+    size_t calls_max = 64;
+  };
+
+  // `metrics` (may be null) adds to the answer of Stats; it is called from any
+  // thread. Everything must outlive the server.
+  ControlServer(BlobStore& store, DirectoryTable& directories,
+                SandboxTable& sandboxes,
+                std::function<std::vector<Metric>()> metrics, Options options);
+  // As Shutdown().
+  ~ControlServer();
+  ControlServer(const ControlServer&) = delete;
+  ControlServer& operator=(const ControlServer&) = delete;
+
+  // Listens; peers are served from when this returns. FailedPrecondition if
+  // another daemon answers on the socket, or if its path leads to something
+  // else; InvalidArgument if the path is too long. The socket's folder must
+  // exist, unless it is the default one (proto/socket_path.h).
+  absl::Status Start();
+
+  // Stops listening, ends the sessions (and with them their sandboxes), gives
+  // other calls a second to finish, and returns when no thread is left. Removes
+  // the socket.
+  void Shutdown();
+
+  // Connections that were closed because of who made them.
+  int64_t refused_connections() const;
+
+ private:
+  struct Rep;
+  std::unique_ptr<Rep> rep_;
+};
+
+}  // namespace casement
+
+#endif  // CASEMENT_CONTROL_CONTROL_SERVER_H_

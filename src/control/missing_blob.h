@@ -1,0 +1,22 @@
+// Names a blob in an error. The store's NotFound has no message, because to
+// file systems a missing name is an answer; a client is owed one.
+#ifndef CASEMENT_CONTROL_MISSING_BLOB_H_
+#define CASEMENT_CONTROL_MISSING_BLOB_H_
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "casement/digest.h"
+
+namespace casement {
+
+inline absl::Status NamingBlob(const absl::Status& status,
+                               const Digest& digest) {
+  if (!absl::IsNotFound(status) || !status.message().empty()) return status;
+  return absl::NotFoundError(
+      absl::StrCat("blob ", digest.ToString(), ": not in the store"));
+}
+
+}  // namespace casement
+
+#endif  // CASEMENT_CONTROL_MISSING_BLOB_H_

@@ -1,0 +1,61 @@
+// casement.v1.Sandboxes: converts, asks who the peer is, calls SandboxTable.
+#ifndef CASEMENT_CONTROL_SANDBOXES_SERVICE_H_
+#define CASEMENT_CONTROL_SANDBOXES_SERVICE_H_
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/strings/string_view.h"
+#include "casement/v1/sandboxes.grpc.pb.h"
+#include "control/peer.h"
+#include "control/sessions.h"
+#include "vfs/sandbox_table.h"
+
+namespace casement {
+
+class SandboxesService final : public v1::Sandboxes::Service {
+ public:
+  SandboxesService(SandboxTable& table, Sessions& sessions)
+      : table_(table), sessions_(sessions) {}
+
+  grpc::Status Create(grpc::ServerContext* context,
+                      const v1::CreateRequest* request,
+                      v1::Sandbox* response) override;
+  grpc::Status Diff(grpc::ServerContext* context,
+                    const v1::DiffRequest* request,
+                    grpc::ServerWriter<v1::DiffResponse>* writer) override;
+  grpc::Status Collect(
+      grpc::ServerContext* context, const v1::CollectRequest* request,
+      grpc::ServerWriter<v1::CollectResponse>* writer) override;
+  grpc::Status Release(grpc::ServerContext* context,
+                       const v1::ReleaseRequest* request,
+                       v1::ReleaseResponse* response) override;
+  grpc::Status List(grpc::ServerContext* context,
+                    const v1::ListRequest* request,
+                    grpc::ServerWriter<v1::ListResponse>* writer) override;
+  grpc::Status Session(
+      grpc::ServerContext* context,
+      grpc::ServerReaderWriter<v1::SessionResponse, v1::SessionRequest>* stream)
+      override;
+
+  // Ends every session, so that the server can stop.
+  void EndSessions();
+
+ private:
+  absl::StatusOr<SandboxInfo> CreateFor(const Peer& peer,
+                                        const v1::CreateRequest& request);
+  absl::Status ReleaseFor(const Peer& peer, const v1::ReleaseRequest& request);
+  // NotFound, or PermissionDenied if the sandbox is somebody else's (G24).
+  absl::Status CheckAccess(const Peer& peer, absl::string_view name);
+
+  SandboxTable& table_;
+  Sessions& sessions_;
+  Mutex mu_;
+  // Of the open sessions.
+  absl::flat_hash_set<grpc::ServerContext*> contexts_ ABSL_GUARDED_BY(mu_);
+  bool is_ending_ ABSL_GUARDED_BY(mu_) = false;
+};
+
+}  // namespace casement
+
+#endif  // CASEMENT_CONTROL_SANDBOXES_SERVICE_H_
