@@ -1,0 +1,50 @@
+// Runs a loop on several threads.
+#ifndef CASEMENT_CLIENT_PARALLEL_H_
+#define CASEMENT_CLIENT_PARALLEL_H_
+
+#include <algorithm>
+#include <atomic>
+#include <cstddef>
+#include <thread>  // NOLINT
+#include <vector>
+
+#include "absl/status/status.h"
+#include "base/mutex.h"
+
+namespace casement {
+
+inline size_t CoreCount() {
+  return std::max(1u, std::thread::hardware_concurrency());
+}
+
+// Calls `body(i)` for each i below `count`, on up to `threads` threads, until
+// one fails; then returns the error that came first. Nothing runs any more when
+// it returns.
+template <typename Body>
+absl::Status ParallelFor(size_t count, size_t threads, const Body& body) {
+  std::atomic<size_t> next = 0;
+  Mutex mu;
+  absl::Status error;  // Guarded by mu.
+  const auto run = [&] {
+    for (;;) {
+      const size_t i = next.fetch_add(1);
+      if (i >= count) return;
+      const absl::Status status = body(i);
+      if (status.ok()) continue;
+      next.store(count);
+      MutexLock lock(mu);
+      if (error.ok()) error = status;
+      return;
+    }
+  };
+  std::vector<std::thread> others;
+  for (size_t i = 1; i < std::min(threads, count); ++i)
+    others.emplace_back(run);
+  run();
+  for (std::thread& other : others) other.join();
+  return error;
+}
+
+}  // namespace casement
+
+#endif  // CASEMENT_CLIENT_PARALLEL_H_
