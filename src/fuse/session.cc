@@ -52,22 +52,23 @@ class FuseArguments {
 
 }  // namespace
 
-absl::Status Session::PrepareMountPoint(const std::string& path,
-                                        std::string& reported) {
+absl::StatusOr<bool> Session::PrepareMountPoint(const std::string& path) {
   struct stat status {};
-  if (stat(path.c_str(), &status) != 0) {
-    if (errno != ENOTCONN) return ErrnoStatus(errno, "mount point ", path);
+  bool detached = false;
+  if (stat(path.c_str(), &status) != 0 && errno == ENOTCONN) {
     if (umount2(path.c_str(), MNT_DETACH) != 0) {
       return ErrnoStatus(errno, "detaching the dead mount at ", path);
     }
-    reported =
-        absl::StrCat("detached the mount that a dead daemon left at ", path);
-    return PrepareMountPoint(path, reported);
+    detached = true;
+  }
+  if (stat(path.c_str(), &status) != 0) {
+    return ErrnoStatus(errno, "mount point ", path);
   }
   if (!S_ISDIR(status.st_mode)) {
     return ErrnoStatus(ENOTDIR, "mount point ", path);
   }
-  return CheckEmpty(path);
+  RETURN_IF_ERROR(CheckEmpty(path));
+  return detached;
 }
 
 absl::Status Session::ProbeIoUring() {

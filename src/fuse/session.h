@@ -2,11 +2,12 @@
 #ifndef CASEMENT_FUSE_SESSION_H_
 #define CASEMENT_FUSE_SESSION_H_
 
+#include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <thread>  // NOLINT
 #include <utility>
-#include <vector>
 
 #include "absl/status/statusor.h"
 #include "fuse/libfuse.h"
@@ -25,10 +26,9 @@ class Session {
   };
 
   // Checks that something can be mounted at `path`: an empty directory. A mount
-  // whose daemon has died (ENOTCONN) is detached; `reported` says so in a line
-  // then. FailedPrecondition or NotFound otherwise.
-  static absl::Status PrepareMountPoint(const std::string& path,
-                                        std::string& reported);
+  // whose daemon has died (ENOTCONN) is detached first; true if there was one.
+  // FailedPrecondition or NotFound otherwise.
+  static absl::StatusOr<bool> PrepareMountPoint(const std::string& path);
   // Why io_uring cannot be used, and what to set; OkStatus() if it can.
   static absl::Status ProbeIoUring();
 

@@ -25,6 +25,15 @@ void NodeTable::Erase(InodeId id) {
   size_.fetch_sub(1);
 }
 
+void NodeTable::Clear() {
+  for (Shard& shard : shards_) {
+    absl::flat_hash_map<InodeId, std::shared_ptr<Node>> nodes;
+    MutexLock lock(shard.mu);
+    nodes.swap(shard.nodes);
+    size_.fetch_sub(static_cast<int64_t>(nodes.size()));
+  }
+}
+
 std::shared_ptr<Node> NodeTable::Find(InodeId id) const {
   const Shard& shard = ShardOf(id);
   MutexLock lock(shard.mu);

@@ -27,6 +27,8 @@ class NodeTable {
   // Under a second number: see Sandbox::Reborn.
   void InsertAs(InodeId id, const std::shared_ptr<Node>& node);
   void Erase(InodeId id);
+  // For the end: nodes and their areas hold each other.
+  void Clear();
   // Null if there is no such node, or no more.
   std::shared_ptr<Node> Find(InodeId id) const;
   int64_t size() const { return size_.load(std::memory_order_relaxed); }

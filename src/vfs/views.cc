@@ -67,6 +67,13 @@ void Views::Start() {
   }
 }
 
+void Views::Stop() {
+  MutexLock lock(mu_);
+  by_digest_.clear();
+  cas_ = nullptr;
+  tree_ = nullptr;
+}
+
 Views::ViewNodePtr Views::NewNode(ViewNode& parent, absl::string_view name) {
   auto node =
       std::make_shared<ViewNode>(context_.nodes.NewId(), shared_from_this());

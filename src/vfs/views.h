@@ -55,6 +55,8 @@ class Views final : public Area, public std::enable_shared_from_this<Views> {
 
   // Makes cas/ and tree/ and puts them into the node table.
   void Start();
+  // Lets go of them. No call may be under way.
+  void Stop();
 
   absl::StatusOr<Entry> Lookup(Node& directory,
                                absl::string_view name) override;

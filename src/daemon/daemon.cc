@@ -1,0 +1,156 @@
+#include "daemon/daemon.h"
+
+#include <unistd.h>
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "daemon/log.h"
+#include "daemon/metrics.h"
+#include "fuse/probe.h"
+
+namespace casement {
+
+absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(
+    const DaemonOptions& options, std::function<void()> ended) {
+  auto daemon = std::unique_ptr<Daemon>(new Daemon());
+  ASSIGN_OR_RETURN(const bool detached,
+                   Session::PrepareMountPoint(options.mount));
+  if (detached) {
+    Log(absl::StrCat("detached the dead mount that an earlier daemon left at ",
+                     options.mount));
+  }
+  RETURN_IF_ERROR(daemon->OpenStore(options));
+  RETURN_IF_ERROR(daemon->ChoosePaths(options));
+  daemon->BuildFileSystem(options);
+  RETURN_IF_ERROR(daemon->StartMount(options, std::move(ended)));
+  RETURN_IF_ERROR(daemon->StartControl(options));
+  return daemon;
+}
+
+Daemon::~Daemon() {
+  if (control_ != nullptr) control_->Shutdown();
+  if (sandboxes_ != nullptr) sandboxes_->ReleaseAll();
+  // The kernel's requests end before what answers them goes.
+  session_.reset();
+  notifier_.Stop();
+  adapter_.reset();
+  if (store_ != nullptr) store_->SetListener({});
+  if (views_ != nullptr) views_->Stop();
+  nodes_.Clear();
+}
+
+absl::Status Daemon::OpenStore(const DaemonOptions& options) {
+  ASSIGN_OR_RETURN(store_, BlobStore::Open(disk_, clock_,
+                                           {.directory = options.store,
+                                            .capacity_bytes = options.max_bytes,
+                                            .log = Log}));
+  directories_ =
+      std::make_unique<DirectoryTable>(*store_, DirectoryTable::Options{});
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::ChoosePaths(const DaemonOptions& options) {
+  if (options.data_path != DaemonOptions::Path::kCached) {
+    const absl::Status works = ProbePassthrough(options.store);
+    if (works.ok()) {
+      data_path_ = DataPath::kPassthrough;
+    } else if (options.data_path == DaemonOptions::Path::kPassthrough) {
+      return Annotate(works, "--data-path passthrough");
+    } else {
+      Log(absl::StrCat("files are read in cached mode: ", works.message()));
+    }
+  }
+  if (options.transport != DaemonOptions::Transport::kDevice) {
+    const absl::Status works = Session::ProbeIoUring();
+    if (works.ok()) {
+      transport_ = Transport::kIoUring;
+    } else if (options.transport == DaemonOptions::Transport::kIoUring) {
+      return Annotate(works, "--transport io_uring");
+    } else {
+      Log(absl::StrCat("requests come through /dev/fuse: ", works.message()));
+    }
+  }
+  return absl::OkStatus();
+}
+
+void Daemon::BuildFileSystem(const DaemonOptions& options) {
+  const timespec started = absl::ToTimespec(clock_.Now());
+  const Attributes fixed = {.mode = S_IFDIR | 0555,
+                            .links = 2,
+                            .uid = geteuid(),
+                            .gid = getegid(),
+                            .atime = started,
+                            .mtime = started,
+                            .ctime = started};
+  views_ = std::make_shared<Views>(ViewContext{.store = *store_,
+                                               .directories = *directories_,
+                                               .nodes = nodes_,
+                                               .notifier = notifier_,
+                                               .data_path = data_path_,
+                                               .uid = geteuid(),
+                                               .gid = getegid(),
+                                               .started = started});
+  views_->Start();
+  Attributes sandboxes = fixed;
+  sandboxes.number = kSandboxesId;
+  sandboxes_ = std::make_shared<SandboxDirectory>(
+      SandboxContext{.store = *store_,
+                     .directories = *directories_,
+                     .nodes = nodes_,
+                     .notifier = notifier_,
+                     .clock = clock_,
+                     .data_path = data_path_},
+      SandboxDirectory::Options{.path = absl::StrCat(options.mount, "/sandbox"),
+                                .attributes = sandboxes});
+  sandboxes_->Start();
+  Attributes root = fixed;
+  root.number = kRootId;
+  root.links = 5;
+  std::make_shared<RootDirectory>(
+      root, *store_, nodes_,
+      std::vector<std::pair<std::string, InodeId>>{
+          {"cas", kCasId}, {"sandbox", kSandboxesId}, {"tree", kTreeId}})
+      ->Start();
+  vfs_ = std::make_unique<FileSystem>(nodes_);
+  store_->SetListener(
+      {.published = [views = views_](
+                        const Digest& digest) { views->OnPublished(digest); },
+       .evicted =
+           [views = views_](const Digest& digest) { views->OnEvicted(digest); },
+       .give_up_idle_leases =
+           [this](uint64_t used_before) {
+             return directories_->GiveUpIdleLeases(used_before);
+           }});
+}
+
+absl::Status Daemon::StartMount(const DaemonOptions& options,
+                                std::function<void()> ended) {
+  adapter_.reset(new Adapter{.vfs = *vfs_,
+                             .data_path = data_path_,
+                             .store_is_stacked = IsStacked(options.store)});
+  ASSIGN_OR_RETURN(session_,
+                   Session::Mount({.mount = options.mount,
+                                   .transport = transport_,
+                                   .allow_other = options.allow_other},
+                                  *adapter_));
+  session_->OnEnd(std::move(ended));
+  notifier_.Start(session_->get());
+  session_->Start();
+  return absl::OkStatus();
+}
+
+absl::Status Daemon::StartControl(const DaemonOptions& options) {
+  control_ = std::make_unique<ControlServer>(
+      *store_, *directories_, *sandboxes_, [this] { return Metrics(); },
+      ControlServer::Options{.socket_path = options.socket,
+                             .allow_group = options.allow_group});
+  return control_->Start();
+}
+
+std::vector<Metric> Daemon::Metrics() {
+  return CollectMetrics(*adapter_, notifier_, nodes_, *sandboxes_);
+}
+
+}  // namespace casement

@@ -1,0 +1,23 @@
+// The daemon's own metrics. What they mean is in casementd(8).
+#ifndef CASEMENT_DAEMON_METRICS_H_
+#define CASEMENT_DAEMON_METRICS_H_
+
+#include <vector>
+
+#include "casement/metric.h"
+#include "fuse/notifier.h"
+#include "fuse/operations.h"
+#include "vfs/node_table.h"
+#include "vfs/sandbox_directory.h"
+
+namespace casement {
+
+// Any thread may call it while the parts live.
+std::vector<Metric> CollectMetrics(const Adapter& adapter,
+                                   const Notifier& notifier,
+                                   const NodeTable& nodes,
+                                   SandboxDirectory& sandboxes);
+
+}  // namespace casement
+
+#endif  // CASEMENT_DAEMON_METRICS_H_

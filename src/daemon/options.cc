@@ -1,0 +1,128 @@
+#include "daemon/options.h"
+
+#include <grp.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "proto/socket_path.h"
+
+namespace casement {
+namespace {
+
+// The daemon must not touch its own mount: it would wait for itself.
+absl::Status CheckApart(const std::string& store, const std::string& mount) {
+  if (absl::StartsWith(store + "/", mount + "/") ||
+      absl::StartsWith(mount + "/", store + "/")) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("the store ", store, " and the mount point ", mount,
+                     " must not be inside each other"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> Absolute(const std::string& path,
+                                     absl::string_view what) {
+  char resolved[PATH_MAX];
+  if (realpath(path.c_str(), resolved) != nullptr) return std::string(resolved);
+  // A dead mount cannot be resolved, and is taken as it is written.
+  if (errno == ENOTCONN && absl::StartsWith(path, "/")) return path;
+  return ErrnoStatus(errno, what, " ", path);
+}
+
+absl::StatusOr<gid_t> GroupOf(const std::string& name) {
+  uint32_t number = 0;
+  if (absl::SimpleAtoi(name, &number)) return number;
+  const group* const found = getgrnam(name.c_str());
+  if (found == nullptr) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--allow-group: there is no group \"", name, "\""));
+  }
+  return found->gr_gid;
+}
+
+}  // namespace
+
+ArgumentParser DaemonArguments() {
+  ArgumentParser parser(
+      "casementd --store DIR --mount DIR [OPTION]...",
+      "Serves a content-addressed store as a file system, and one sandbox "
+      "directory per build action.");
+  parser
+      .Add({.name = "store",
+            .placeholder = "DIR",
+            .help = "where blobs are kept; made ready if it is empty",
+            .is_required = true})
+      .Add({.name = "mount",
+            .placeholder = "DIR",
+            .help = "an empty directory to mount at",
+            .is_required = true})
+      .Add({.name = "max-bytes",
+            .placeholder = "SIZE",
+            .help = "what the store may take on disk, for example 50GiB",
+            .default_value = "50GiB"})
+      .Add({.name = "socket",
+            .placeholder = "PATH",
+            .help = "where clients connect; by default $CASEMENT_SOCKET, else "
+                    "/run/casement/casement.sock for root and "
+                    "$XDG_RUNTIME_DIR/casement.sock for others"})
+      .Add({.name = "foreground",
+            .help = "stay in the foreground; without it the command returns "
+                    "once the mount serves"})
+      .Add({.name = "transport",
+            .placeholder = "TRANSPORT",
+            .help = "how requests come from the kernel",
+            .default_value = "auto",
+            .choices = {"auto", "dev", "io_uring"}})
+      .Add({.name = "data-path",
+            .placeholder = "PATH",
+            .help = "how file contents go to the kernel",
+            .default_value = "auto",
+            .choices = {"auto", "passthrough", "cached"}})
+      .Add({.name = "allow-other",
+            .help = "let other users reach the mount, as modes and owners say"})
+      .Add({.name = "allow-group",
+            .placeholder = "GROUP",
+            .help = "let the members of this group use the socket"})
+      .Add({.name = "version", .help = "print the version and exit"});
+  return parser;
+}
+
+absl::StatusOr<DaemonOptions> UnderstandOptions(const Arguments& arguments) {
+  DaemonOptions options;
+  ASSIGN_OR_RETURN(options.max_bytes, arguments.GetBytes("max-bytes"));
+  if (options.max_bytes <= 0) {
+    return absl::InvalidArgumentError("--max-bytes must be more than 0");
+  }
+  ASSIGN_OR_RETURN(options.store, Absolute(arguments.Get("store"), "store"));
+  ASSIGN_OR_RETURN(options.mount,
+                   Absolute(arguments.Get("mount"), "mount point"));
+  RETURN_IF_ERROR(CheckApart(options.store, options.mount));
+  ASSIGN_OR_RETURN(options.socket, ResolveSocketPath(arguments.Get("socket")));
+  if (arguments.Has("allow-group")) {
+    ASSIGN_OR_RETURN(options.allow_group,
+                     GroupOf(arguments.Get("allow-group")));
+  }
+  options.foreground = arguments.Has("foreground");
+  options.allow_other = arguments.Has("allow-other");
+  const std::string transport = arguments.Get("transport");
+  if (transport == "dev") {
+    options.transport = DaemonOptions::Transport::kDevice;
+  } else if (transport == "io_uring") {
+    options.transport = DaemonOptions::Transport::kIoUring;
+  }
+  const std::string path = arguments.Get("data-path");
+  if (path == "passthrough") {
+    options.data_path = DaemonOptions::Path::kPassthrough;
+  } else if (path == "cached") {
+    options.data_path = DaemonOptions::Path::kCached;
+  }
+  return options;
+}
+
+}  // namespace casement

@@ -1,0 +1,41 @@
+// casementd's command line, understood.
+#ifndef CASEMENT_DAEMON_OPTIONS_H_
+#define CASEMENT_DAEMON_OPTIONS_H_
+
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "base/arguments.h"
+
+namespace casement {
+
+struct DaemonOptions {
+  enum class Transport : uint8_t { kAuto, kDevice, kIoUring };
+  enum class Path : uint8_t { kAuto, kPassthrough, kCached };
+
+  std::string store;  // Absolute, and so are the others.
+  std::string mount;
+  std::string socket;
+  int64_t max_bytes = 0;
+  bool foreground = false;
+  bool allow_other = false;
+  Transport transport = Transport::kAuto;
+  Path data_path = Path::kAuto;
+  std::optional<gid_t> allow_group;
+};
+
+// What it understands, and the text of --help.
+ArgumentParser DaemonArguments();
+
+// InvalidArgument for a value that cannot be; NotFound for a store or mount
+// point that does not exist; FailedPrecondition if one is inside the other.
+absl::StatusOr<DaemonOptions> UnderstandOptions(const Arguments& arguments);
+
+}  // namespace casement
+
+#endif  // CASEMENT_DAEMON_OPTIONS_H_
