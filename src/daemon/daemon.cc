@@ -16,7 +16,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(
     const DaemonOptions& options, std::function<void()> ended) {
   auto daemon = std::unique_ptr<Daemon>(new Daemon());
   ASSIGN_OR_RETURN(const bool detached,
-                   Session::PrepareMountPoint(options.mount));
+                   FuseSession::PrepareMountPoint(options.mount));
   if (detached) {
     Log(absl::StrCat("detached the dead mount that an earlier daemon left at ",
                      options.mount));
@@ -63,7 +63,7 @@ absl::Status Daemon::ChoosePaths(const DaemonOptions& options) {
     }
   }
   if (options.transport != DaemonOptions::Transport::kDevice) {
-    const absl::Status works = Session::ProbeIoUring();
+    const absl::Status works = FuseSession::ProbeIoUring();
     if (works.ok()) {
       transport_ = Transport::kIoUring;
     } else if (options.transport == DaemonOptions::Transport::kIoUring) {
@@ -131,10 +131,10 @@ absl::Status Daemon::StartMount(const DaemonOptions& options,
                              .data_path = data_path_,
                              .store_is_stacked = IsStacked(options.store)});
   ASSIGN_OR_RETURN(session_,
-                   Session::Mount({.mount = options.mount,
-                                   .transport = transport_,
-                                   .allow_other = options.allow_other},
-                                  *adapter_));
+                   FuseSession::Mount({.mount = options.mount,
+                                       .transport = transport_,
+                                       .allow_other = options.allow_other},
+                                      *adapter_));
   session_->OnEnd(std::move(ended));
   notifier_.Start(session_->get());
   session_->Start();

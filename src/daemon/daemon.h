@@ -11,9 +11,9 @@
 #include "casement/metric.h"
 #include "control/control_server.h"
 #include "daemon/options.h"
+#include "fuse/fuse_session.h"
 #include "fuse/notifier.h"
 #include "fuse/operations.h"
-#include "fuse/session.h"
 #include "store/blob_store.h"
 #include "store/directory_table.h"
 #include "store/disk.h"
@@ -56,7 +56,7 @@ class Daemon {
   std::shared_ptr<SandboxDirectory> sandboxes_;
   std::unique_ptr<FileSystem> vfs_;
   std::unique_ptr<Adapter> adapter_;
-  std::unique_ptr<Session> session_;
+  std::unique_ptr<FuseSession> session_;
   std::unique_ptr<ControlServer> control_;
 };
 

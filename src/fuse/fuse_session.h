@@ -1,6 +1,6 @@
 // A mount, from its making to its end.
-#ifndef CASEMENT_FUSE_SESSION_H_
-#define CASEMENT_FUSE_SESSION_H_
+#ifndef CASEMENT_FUSE_FUSE_SESSION_H_
+#define CASEMENT_FUSE_FUSE_SESSION_H_
 
 #include <cstdint>
 #include <functional>
@@ -17,7 +17,7 @@ namespace casement {
 
 enum class Transport : uint8_t { kDevice, kIoUring };
 
-class Session {
+class FuseSession {
  public:
   struct Options {
     std::string mount;  // Absolute.
@@ -33,10 +33,10 @@ class Session {
   static absl::Status ProbeIoUring();
 
   // Mounts. `adapter` must outlive the session.
-  static absl::StatusOr<std::unique_ptr<Session>> Mount(const Options& options,
-                                                        Adapter& adapter);
+  static absl::StatusOr<std::unique_ptr<FuseSession>> Mount(
+      const Options& options, Adapter& adapter);
   // Unmounts, whoever still has files open there.
-  ~Session();
+  ~FuseSession();
 
   // Answers requests, in threads of its own, until Stop() or an unmount.
   void Start();
@@ -46,7 +46,7 @@ class Session {
   fuse_session* get() { return session_; }
 
  private:
-  Session(fuse_session* session, Transport transport)
+  FuseSession(fuse_session* session, Transport transport)
       : session_(session), transport_(transport) {}
   void Run();
 
@@ -58,4 +58,4 @@ class Session {
 
 }  // namespace casement
 
-#endif  // CASEMENT_FUSE_SESSION_H_
+#endif  // CASEMENT_FUSE_FUSE_SESSION_H_

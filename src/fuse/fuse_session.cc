@@ -1,4 +1,4 @@
-#include "fuse/session.h"
+#include "fuse/fuse_session.h"
 
 #include <dirent.h>
 #include <sys/mount.h>
@@ -52,7 +52,7 @@ class FuseArguments {
 
 }  // namespace
 
-absl::StatusOr<bool> Session::PrepareMountPoint(const std::string& path) {
+absl::StatusOr<bool> FuseSession::PrepareMountPoint(const std::string& path) {
   struct stat status {};
   bool detached = false;
   if (stat(path.c_str(), &status) != 0 && errno == ENOTCONN) {
@@ -71,7 +71,7 @@ absl::StatusOr<bool> Session::PrepareMountPoint(const std::string& path) {
   return detached;
 }
 
-absl::Status Session::ProbeIoUring() {
+absl::Status FuseSession::ProbeIoUring() {
   constexpr char kParameter[] = "/sys/module/fuse/parameters/enable_uring";
   std::ifstream parameter(kParameter);
   char value = 0;
@@ -86,8 +86,8 @@ absl::Status Session::ProbeIoUring() {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::unique_ptr<Session>> Session::Mount(const Options& options,
-                                                        Adapter& adapter) {
+absl::StatusOr<std::unique_ptr<FuseSession>> FuseSession::Mount(
+    const Options& options, Adapter& adapter) {
   std::string mount_options =
       "fsname=casement,subtype=casement,default_permissions,nosuid,nodev";
   if (options.allow_other) absl::StrAppend(&mount_options, ",allow_other");
@@ -108,20 +108,21 @@ absl::StatusOr<std::unique_ptr<Session>> Session::Mount(const Options& options,
     return ErrnoStatus(error, "mounting at ", options.mount);
   }
   adapter.backing_ids.SetDevice(fuse_session_fd(session));
-  return std::unique_ptr<Session>(new Session(session, options.transport));
+  return std::unique_ptr<FuseSession>(
+      new FuseSession(session, options.transport));
 }
 
-Session::~Session() {
+FuseSession::~FuseSession() {
   Stop();
   fuse_session_unmount(session_);
   fuse_session_destroy(session_);
 }
 
-void Session::Start() {
+void FuseSession::Start() {
   loop_ = std::thread([this] { Run(); });
 }
 
-void Session::Run() {
+void FuseSession::Run() {
   fuse_loop_config* const config = fuse_loop_cfg_create();
   fuse_loop_cfg_set_clone_fd(config, 1);
   fuse_loop_cfg_set_max_threads(config, ThreadCount());
@@ -132,7 +133,7 @@ void Session::Run() {
   if (ended_) ended_();
 }
 
-void Session::Stop() {
+void FuseSession::Stop() {
   fuse_session_exit(session_);
   if (loop_.joinable()) loop_.join();
 }
