@@ -9,42 +9,68 @@
 // Thread safe. A blob that Contains() reports has been verified against its
 // digest. Blobs disappear, least recently used first, when space is needed; not
 // while leased. Bytes behind a BlobRef or an OpenBlob stay readable even then.
-// The empty blob is always there.
+// The empty blob is always there, stored or not; List() and Stats tell of it
+// only if it is stored.
 #ifndef CASEMENT_STORE_BLOB_STORE_H_
 #define CASEMENT_STORE_BLOB_STORE_H_
 
+#include <array>
+#include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "casement/digest.h"
+#include "store/blob_path.h"
 #include "store/disk.h"
+#include "store/index.h"
 #include "store/ledger.h"
+#include "store/scan.h"
+#include "store/slot_table.h"
 
 namespace casement {
 
 class BlobStore;
 
-// Names one publication of a blob; a digest that is evicted and published again
-// gets another. Never reused while the daemon runs.
-using BlobId = uint64_t;
-
 // A blob's file, open for reading. It stays readable while somebody holds this,
 // evicted or not. All holders of one publication share one OpenBlob.
 class OpenBlob {
  public:
-  virtual ~OpenBlob() = default;
-  virtual int fd() const = 0;
-  virtual const Digest& digest() const = 0;
-  virtual BlobId id() const = 0;
+  ~OpenBlob();
+  OpenBlob(const OpenBlob&) = delete;
+  OpenBlob& operator=(const OpenBlob&) = delete;
+
+  int fd() const { return fd_.get(); }
+  const Digest& digest() const { return digest_; }
+  BlobId id() const { return id_; }
+
+ private:
+  friend class BlobStore;
+  OpenBlob(BlobStore* store, BlobId id, const Digest& digest, UniqueFd fd)
+      : store_(store), id_(id), digest_(digest), fd_(std::move(fd)) {}
+
+  BlobStore* const store_;  // nullptr: nothing to account (the empty blob).
+  const BlobId id_;
+  const Digest digest_;
+  UniqueFd fd_;
+  // For BlobStore::recent_, and guarded as it is.
+  mutable bool was_used_ = true;
+  mutable std::optional<size_t> recent_place_;
 };
 
 // Keeps a blob's bytes readable without keeping it from being evicted: for
@@ -60,16 +86,20 @@ class BlobRef {
   bool valid() const { return store_ != nullptr; }
   BlobId id() const { return id_; }
   // Opens the blob or shares what is open; marks it as used. Fails with the
-  // errno of open(2) if the disk does.
+  // errno of open(2) if the disk does, with DataLoss and EIO if the file is
+  // gone or damaged.
   absl::StatusOr<std::shared_ptr<const OpenBlob>> Open() const;
 
  private:
   friend class BlobStore;
+  BlobRef(BlobStore* store, BlobId id) : store_(store), id_(id) {}
+
   BlobStore* store_ = nullptr;
-  BlobId id_ = 0;
+  BlobId id_;
 };
 
-// Keeps a blob from being evicted. Give back exactly once: by destruction.
+// Keeps a blob from being evicted. Give back exactly once: by destruction, or
+// with BlobStore::GiveBack().
 class Lease {
  public:
   Lease() = default;
@@ -79,8 +109,10 @@ class Lease {
 
  private:
   friend class BlobStore;
+  Lease(BlobStore* store, BlobId id) : store_(store), id_(id) {}
+
   BlobStore* store_ = nullptr;
-  BlobId id_ = 0;
+  BlobId id_;
 };
 
 // A blob on its way in. One thread at a time. Destroyed before Commit(), it
@@ -89,11 +121,13 @@ class Upload {
  public:
   virtual ~Upload() = default;
   // ResourceExhausted, with ENOSPC, if the store is full of leased bytes or the
-  // disk is full; InvalidArgument past the digest's size.
+  // disk is full; InvalidArgument past the digest's size. After an error the
+  // upload is lost.
   virtual absl::Status Write(absl::string_view bytes) = 0;
   virtual int64_t written_bytes() const = 0;
   // Verifies and publishes. InvalidArgument if the bytes do not hash to the
   // digest. Publishing a resident digest changes nothing but its LRU place.
+  // Call it once, last.
   virtual absl::Status Commit() = 0;
 };
 
@@ -103,6 +137,20 @@ class BlobStore {
     std::string directory;
     // What the store's files may allocate on disk, of every owner.
     int64_t capacity_bytes = int64_t{50} << 30;
+    // Files of blobs kept open after their last use. 0: a quarter of what
+    // RLIMIT_NOFILE allows, at most 4096.
+    size_t open_blobs_max;
+    // How long a writer waits for blobs that it evicted, but that are still
+    // open, to be closed, before it evicts more. The kernel lets go of a file
+    // soon after it was told.
+    absl::Duration zombie_grace = absl::Milliseconds(50);
+    // How often Maintain() makes blobs durable and writes the index.
+    absl::Duration sync_interval = absl::Seconds(60);
+    // Gets one line about each thing that should not be: a torn blob, a foreign
+    // file. Thread safe. To standard error by default.
+    std::function<void(absl::string_view)> log;
+    // Tells boots apart. Read from /proc/sys/kernel/random/boot_id by default.
+    std::string boot_id;
   };
 
   // FailedPrecondition if another process has the store open. Creates the
@@ -112,33 +160,42 @@ class BlobStore {
                                                          const Clock& clock,
                                                          Options options);
   // Writes the index. All leases, refs, open blobs and uploads must be gone.
-  virtual ~BlobStore() = default;
+  ~BlobStore();
+  BlobStore(const BlobStore&) = delete;
+  BlobStore& operator=(const BlobStore&) = delete;
 
   // Keeps a copy of `bytes`. InvalidArgument if they do not hash to `digest`.
-  virtual absl::Status Put(const Digest& digest, absl::string_view bytes) = 0;
-  virtual absl::StatusOr<std::unique_ptr<Upload>> StartUpload(
-      const Digest& digest) = 0;
+  absl::Status Put(const Digest& digest, absl::string_view bytes);
+  absl::StatusOr<std::unique_ptr<Upload>> StartUpload(const Digest& digest);
 
   // A new, unnamed file under scratch/, open for reading and writing, with mode
   // 0444 so that it can become a blob as it is.
-  virtual absl::StatusOr<UniqueFd> NewScratchFile() = 0;
+  absl::StatusOr<UniqueFd> NewScratchFile();
   // Asks that scratch may grow by `bytes`, evicting if need be, and accounts
   // them. ENOSPC if it may not. Give back with ledger().Remove().
-  virtual absl::Status ReserveScratch(int64_t bytes) = 0;
+  absl::Status ReserveScratch(int64_t bytes);
   // Hashes the file and publishes it by link(2), copying nothing (an existing
   // digest keeps its own file). Nobody may write to the file from now on.
   // `accounted_bytes` of scratch become the blob's; where the blob exists
   // already they are removed. Returns the digest.
-  virtual absl::StatusOr<Digest> PublishScratch(int fd,
-                                                int64_t accounted_bytes) = 0;
+  absl::StatusOr<Digest> PublishScratch(int fd, int64_t accounted_bytes);
 
-  virtual bool Contains(const Digest& digest) const = 0;
+  bool Contains(const Digest& digest) const;
   // Those that are not here, in the order given, each once. Marks the others as
   // used.
-  virtual std::vector<Digest> Missing(absl::Span<const Digest> digests) = 0;
+  std::vector<Digest> Missing(absl::Span<const Digest> digests);
   // NotFound, without a message, if the blob is not here.
-  virtual absl::StatusOr<BlobRef> Ref(const Digest& digest) = 0;
-  virtual absl::StatusOr<Lease> LeaseBlob(const Digest& digest) = 0;
+  absl::StatusOr<BlobRef> Ref(const Digest& digest);
+  absl::StatusOr<Lease> LeaseBlob(const Digest& digest);
+  // Ends leases on blobs that were last used at `used`, a NextTick(): they are
+  // evicted as if they had not been leased since.
+  void GiveBack(std::vector<Lease> leases, uint64_t used);
+  // Counts uses: of two, the later one has the higher number.
+  uint64_t NextTick() { return tick_.fetch_add(1) + 1; }
+  // What leases hold now of the capacity, in allocated bytes.
+  int64_t LeasedBytes() const;
+  // What a blob of this size that is not leased yet takes on disk, at most.
+  int64_t EstimateBytes(int64_t size_bytes) const;
   // Ref() and Open() in one.
   absl::StatusOr<std::shared_ptr<const OpenBlob>> OpenDigest(
       const Digest& digest);
@@ -146,16 +203,18 @@ class BlobStore {
   // digest says, ResourceExhausted if it is larger than `bytes_max`.
   absl::StatusOr<std::string> Read(const Digest& digest, int64_t bytes_max);
   // Marks as used.
-  virtual void Touch(const Digest& digest) = 0;
+  void Touch(const Digest& digest);
 
-  // NotFound if it is not here, FailedPrecondition if it is leased.
-  virtual absl::Status Evict(const Digest& digest) = 0;
-  // Evicts everything that is not leased; how many blobs and bytes.
+  // NotFound if it is not here, FailedPrecondition if it is leased. Idle
+  // closures are given up first if it is.
+  absl::Status Evict(const Digest& digest);
+  // Evicts everything that is not leased and was not used after this call
+  // began; how many blobs and bytes. Idle closures keep theirs.
   struct Evicted {
     int64_t blobs = 0;
     int64_t bytes = 0;
   };
-  virtual Evicted EvictUnleased() = 0;
+  Evicted EvictUnleased();
 
   // Up to `limit` resident blobs whose position is at least `position`, in
   // order of position: for a listing that is streamed. Positions are stable
@@ -164,19 +223,19 @@ class BlobStore {
     uint64_t position;
     Digest digest;
   };
-  virtual std::vector<Listed> List(uint64_t position, size_t limit) const = 0;
+  std::vector<Listed> List(uint64_t position, size_t limit) const;
 
   struct Stats {
     int64_t blobs = 0;
     int64_t leased_blobs = 0;
     int64_t zombies = 0;
-    int64_t size_bytes = 0;      // The sum of the blobs' sizes.
+    int64_t size_bytes = 0;  // The sum of the blobs' sizes.
     int64_t capacity_bytes = 0;
-    int64_t evictions = 0;       // Since the start, as are the following.
+    int64_t evictions = 0;  // Since the start, as are the following.
     int64_t published = 0;
     int64_t damaged = 0;
   };
-  virtual Stats GetStats() const = 0;
+  Stats GetStats() const;
   Ledger& ledger() { return ledger_; }
 
   // Hashes every blob again. A damaged one is reported and, with `repair`,
@@ -188,10 +247,20 @@ class BlobStore {
     int64_t accounted_bytes = 0;
     int64_t allocated_bytes = 0;  // What a walk of the store's files finds.
   };
-  virtual absl::StatusOr<VerifyReport> Verify(
-      bool repair, const std::function<void(int64_t, int64_t)>& progress) = 0;
+  absl::StatusOr<VerifyReport> Verify(
+      bool repair, const std::function<void(int64_t, int64_t)>& progress);
   // Drops a blob found damaged while being read; later reads find it missing.
-  virtual void DropDamaged(const Digest& digest) = 0;
+  // Leases do not keep it: they end with their holders, on nothing.
+  void DropDamaged(const Digest& digest);
+
+  // To be called now and then (each second, say), by one thread that may block:
+  // evicts what is above the low watermark, so that writers need not wait for
+  // it; and each sync_interval makes new blobs durable and writes the index.
+  absl::Status Maintain();
+  // The second half of Maintain(), now.
+  absl::Status Sync();
+  // Whether nothing can be put or evicted, for the media is read-only.
+  bool is_read_only() const { return is_read_only_; }
 
   // Called after a blob appeared or went, with no lock held, so that views can
   // tell the kernel. Set once, before threads start.
@@ -203,22 +272,177 @@ class BlobStore {
     // True if it gave up any. See DirectoryTable.
     std::function<bool(uint64_t used_before)> give_up_idle_leases;
   };
-  virtual void SetListener(Listener listener) = 0;
+  void SetListener(Listener listener);
 
-  // I1  the ledger's blobs are the sum of the resident blobs' allocated bytes
-  // I2  a digest with a lease is resident
+  // I1  the ledger's blobs are the sum of the resident blobs' allocated bytes,
+  //     its zombies that of the slots being evicted and evicted
+  // I2  a digest with a lease is resident, unless it was dropped as damaged
   // I3  the LRU list holds exactly the resident blobs without a lease
   // I4  no slot is both free and reachable
-  virtual void CheckInvariants() const = 0;
+  // I5  a zombie is referred to, leased or open
+  void CheckInvariants() const;
 
- protected:
+ private:
   friend class BlobRef;
   friend class Lease;
-  virtual absl::StatusOr<std::shared_ptr<const OpenBlob>> OpenId(BlobId id) = 0;
-  virtual void Unref(BlobId id) = 0;
-  virtual void Unlease(BlobId id) = 0;
+  friend class OpenBlob;
+  class StoreUpload;
+
+  // A directory of blobs. Its mutex puts the link(2) and unlink(2) of one path
+  // in the order in which the slots say they happened: without it, a blob that
+  // is published again while it is being evicted could lose its new file. It is
+  // the only mutex held across system calls; opening and reading blobs do not
+  // take it.
+  struct Shard {
+    Mutex mu;
+    bool exists ABSL_GUARDED_BY(mu) = false;
+    int64_t directory_bytes ABSL_GUARDED_BY(mu) = 0;
+    int64_t foreign_bytes ABSL_GUARDED_BY(mu) = 0;
+  };
+  // The OpenBlobs of one publication. More than one only while all but the
+  // newest are on their way out.
+  struct OpenEntry {
+    std::weak_ptr<const OpenBlob> newest;
+    int count = 0;
+  };
+  enum class PublishResult { kLinked, kExisted };
+  enum class EvictReason { kSpace, kRequest, kDamage };
+
+  BlobStore(Disk& disk, const Clock& clock, Options options);
+
+  // blob_store_start.cc
+  absl::Status Start();
+  absl::Status LockDirectory();
+  absl::Status MakeParts();
+  absl::Status ClearScratch();
+  absl::Status LoadBlobs();
+  absl::Status LoadIndex(std::array<bool, kShardCount>& is_trusted,
+                         bool& may_be_torn);
+  void AddIndexed(const std::vector<IndexEntry>& entries,
+                  const std::array<bool, kShardCount>& is_trusted);
+  absl::Status ScanShards(const std::array<bool, kShardCount>& is_trusted,
+                          bool may_be_torn);
+  void TakeScan(const ShardScan& scan, size_t shard,
+                std::vector<FoundBlob>& added);
+  int64_t AllocatedAtStart(const FoundBlob& found, bool is_final) const;
+  void AddFound(std::vector<FoundBlob>& added);
+  void DropUnconfirmed();
+  void AccountShards();
+  absl::Status SyncAndWriteIndex(bool is_closing);
+  absl::Status SyncLocked(bool is_closing)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(sync_mu_);
+  void SettleFresh(const std::vector<BlobId>& fresh);
+  absl::Status WriteIndex(bool is_closing)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(sync_mu_);
+  IndexHeader MakeIndexHeader(bool is_closing, int64_t now_ns);
+  std::vector<BlobId> OldestFirst(IndexHeader& header);
+  absl::Status AddEntries(const std::vector<BlobId>& order,
+                          IndexWriter& writer);
+
+  // blob_store_publish.cc
+  //
+  // Accounts `bytes` of `owner`, evicting if need be. ENOSPC if it cannot.
+  absl::Status Reserve(Owner owner, int64_t bytes);
+  absl::StatusOr<UniqueFd> NewFile(const char* directory);
+  // Gives a complete, verified file its name. `accounted_bytes` of `from`
+  // become the blob's, if it is linked.
+  absl::StatusOr<PublishResult> Publish(int fd, const Digest& digest,
+                                        Owner from, int64_t accounted_bytes);
+  absl::Status LinkLocked(Shard& shard, int fd, const Digest& digest)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
+  absl::Status ReplaceForeignLocked(Shard& shard, int fd, const Digest& digest)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
+  void SettleDirectoryLocked(Shard& shard, size_t number)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
+  bool TouchIfResident(const Digest& digest);
+
+  // blob_store_evict.cc
+  //
+  // Frees `bytes` on the disk itself, whatever the capacity. False if nothing
+  // could be evicted.
+  bool FreeOnDisk(int64_t bytes);
+  // One step towards room for `bytes`: OK if it is worth trying again.
+  struct Demand;
+  absl::Status MakeRoom(Demand& demand);
+  absl::Status EvictId(BlobId id, EvictReason reason);
+  struct Eviction;
+  absl::Status MarkLocked(Shard& shard, Eviction& eviction)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
+  // False if the file must be opened first.
+  bool TryMark(Eviction& eviction);
+  absl::Status UnlinkLocked(Shard& shard, Eviction& eviction)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
+  void EvictToLowWatermark();
+  std::optional<BlobId> OldestBlob(uint64_t& used) const;
+  bool GiveUpIdleLeases(uint64_t used_before);
+
+  // blob_store_verify.cc
+  struct Verification;
+  void VerifySome(Verification& verification);
+  absl::Status VerifyBlob(const Digest& digest, Verification& verification);
+  absl::StatusOr<int64_t> WalkAllocated();
+
+  // blob_store.cc
+  absl::StatusOr<std::shared_ptr<const OpenBlob>> OpenId(BlobId id);
+  absl::StatusOr<UniqueFd> OpenFile(BlobId id, const Digest& digest);
+  std::shared_ptr<const OpenBlob> FindOpenLocked(BlobId id)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::shared_ptr<const OpenBlob> AddOpenLocked(BlobId id, const Digest& digest,
+                                                UniqueFd fd)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The result must be destroyed after mu_ is released, as every OpenBlob.
+  std::shared_ptr<const OpenBlob> RememberLocked(
+      const std::shared_ptr<const OpenBlob>& blob)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::shared_ptr<const OpenBlob> ForgetLocked(const OpenBlob& blob)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void CloseRecent();
+  void OnClosed(BlobId id);
+  void Unref(BlobId id);
+  void Unlease(BlobId id);
+  void FreeIfUnusedLocked(Slot& slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void SetAllocatedLocked(Slot& slot, int64_t bytes)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
+  Disk& disk_;  // These are set once.
+  const Clock& clock_;
+  Options options_;
+  bool is_read_only_ = false;
+  bool is_started_ = false;
+  bool needs_index_ = false;
+  int64_t block_bytes_ = 4096;
+  UniqueFd directory_;
+  UniqueFd cas_;
+  UniqueFd lock_;
+  std::shared_ptr<const OpenBlob> empty_;
+  Listener listener_;
 
   Ledger ledger_;
+  std::atomic<uint64_t> tick_{0};
+  std::atomic<int64_t> evictions_{0};
+  std::atomic<int64_t> published_{0};
+  std::atomic<int64_t> damaged_{0};
+
+  // Order: sync_mu_, then one Shard::mu, then mu_.
+  Mutex sync_mu_;  // One Sync() at a time; held while it writes.
+  absl::Time last_sync_ ABSL_GUARDED_BY(sync_mu_) = absl::InfinitePast();
+  int64_t index_bytes_ ABSL_GUARDED_BY(sync_mu_) = 0;
+  std::array<Shard, kShardCount> shards_;
+
+  mutable Mutex mu_;  // Never held across a system call.
+  SlotTable slots_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_map<BlobId, OpenEntry> open_ ABSL_GUARDED_BY(mu_);
+  // Evicted blobs that have a BlobRef.
+  absl::flat_hash_map<BlobId, std::shared_ptr<const OpenBlob>> zombies_
+      ABSL_GUARDED_BY(mu_);
+  // Blobs kept open after use, so that those read often are not opened again
+  // for each read: a clock, which passes over what was used since it came by.
+  std::vector<std::shared_ptr<const OpenBlob>> recent_ ABSL_GUARDED_BY(mu_);
+  size_t recent_hand_ ABSL_GUARDED_BY(mu_) = 0;
+  // Published since the last sync: their allocation is not final.
+  std::vector<BlobId> fresh_ ABSL_GUARDED_BY(mu_);
+  bool is_changed_ ABSL_GUARDED_BY(mu_) = false;  // Since the last index.
+  CondVar zombie_freed_;
 };
 
 }  // namespace casement

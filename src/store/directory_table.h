@@ -12,11 +12,17 @@
 #ifndef CASEMENT_STORE_DIRECTORY_TABLE_H_
 #define CASEMENT_STORE_DIRECTORY_TABLE_H_
 
+#include <cstddef>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "base/mutex.h"
 #include "casement/digest.h"
 #include "model/directory.h"
 #include "store/blob_store.h"
@@ -26,16 +32,23 @@ namespace casement {
 // A Directory whose children are interned as well. Immutable.
 class InternedDirectory {
  public:
+  // Takes no more stack for a tree that is 10,000 deep.
+  ~InternedDirectory();
+  InternedDirectory(const InternedDirectory&) = delete;
+  InternedDirectory& operator=(const InternedDirectory&) = delete;
+
   const Digest& digest() const { return digest_; }
   const Directory& directory() const { return *directory_; }
   // The Directory below entry `index`, which must be of type kDirectory.
-  const std::shared_ptr<const InternedDirectory>& child(size_t index) const;
+  const std::shared_ptr<const InternedDirectory>& child(size_t index) const {
+    return children_[index];
+  }
   // All paths below this one in preorder are numbered 1, 2, 3...: the number of
   // entry `index`. This Directory itself is 0.
-  uint64_t number(size_t index) const;
+  uint64_t number(size_t index) const { return numbers_[index]; }
   // How many paths there are, this one included: files, directories, symlinks.
   uint64_t paths() const { return paths_; }
-  // How many of them are files, and the sum of their sizes.
+  // How many of them are files, and the sum of their sizes (at most 2^64 - 1).
   uint64_t files() const { return files_; }
   uint64_t file_bytes() const { return file_bytes_; }
 
@@ -45,7 +58,9 @@ class InternedDirectory {
 
   Digest digest_;
   std::shared_ptr<const Directory> directory_;
-  std::vector<std::shared_ptr<const InternedDirectory>> children_;
+  // One for each entry; nullptr for those that are no directory. The destructor
+  // empties it, hence mutable.
+  mutable std::vector<std::shared_ptr<const InternedDirectory>> children_;
   std::vector<uint64_t> numbers_;
   uint64_t paths_ = 1;
   uint64_t files_ = 0;
@@ -78,9 +93,9 @@ class DirectoryTable {
     // out of a few kilobytes.
     int64_t closure_directories_max = int64_t{4} << 20;
     uint64_t closure_paths_max = uint64_t{1} << 48;
-    // Interned Directories without a lease that stay in memory, by the bytes
-    // of their messages.
-    int64_t idle_bytes_max = int64_t{256} << 20;
+    // Idle closures are given up, oldest first, while the messages of all
+    // interned Directories together have more bytes than this.
+    int64_t interned_bytes_max = int64_t{256} << 20;
   };
 
   DirectoryTable(BlobStore& store, Options options);
@@ -90,7 +105,8 @@ class DirectoryTable {
   // type MISSING and subject "blobs/<hash>/<size>" (REv2) in a
   // google.rpc.PreconditionFailure (MissingBlobsStatus() in missing.h).
   // InvalidArgument if a Directory is malformed. ResourceExhausted if the
-  // closure cannot fit beside what is leased already, or passes a limit.
+  // closure cannot fit beside what is leased already, or passes a limit; if
+  // blobs are missing and all could not fit, that is what is said.
   absl::StatusOr<ClosureLease> LeaseClosure(const Digest& root);
 
   // One Directory without its children and without a lease, for the tree/ view.
@@ -102,15 +118,51 @@ class DirectoryTable {
   // All of them, for `evict`.
   void GiveUpAllIdleLeases();
 
-  // I5  a Directory's count is the number of leased parents' uses of it, plus
+  // I6  a Directory's count is the number of leased parents' uses of it, plus
   //     the leases that name it as root, plus 1 if it is an idle root
-  // I6  a Directory with a count holds one Lease for itself and one for every
-  //     file in it
+  // I7  a Directory with a count holds one Lease for itself and one for every
+  //     file in it; one without a count is not in the table
   void CheckInvariants() const;
 
  private:
   friend class ClosureLease;
-  void Return(const InternedDirectory& root);
+  class Loader;
+
+  // An interned Directory that is leased.
+  struct Node {
+    std::shared_ptr<const InternedDirectory> interned;
+    std::vector<Lease> leases;  // On itself, and on each of its files.
+    uint64_t count = 0;         // See I6.
+    uint64_t root_leases = 0;   // That name it as root.
+    uint64_t idle_since = 0;    // A tick, if it is an idle root; or 0.
+  };
+  // What nodes left behind, to be given back without the lock.
+  struct Remains {
+    std::vector<std::shared_ptr<const InternedDirectory>> directories;
+    std::vector<Lease> leases;
+  };
+
+  ClosureLease LeaseKnownLocked(Node& node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Lowers the count; with the last one the node goes, and what it counted on.
+  void ReleaseLocked(const Digest& digest, Remains& remains)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void EndIdlenessLocked(Node& node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool GiveUpOldestLocked(uint64_t used_before, Remains& remains,
+                          uint64_t& used) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void TrimIdle();
+  void Return(const std::shared_ptr<const InternedDirectory>& root);
+
+  BlobStore& store_;
+  const Options options_;
+  mutable Mutex mu_;
+  absl::flat_hash_map<Digest, Node> nodes_ ABSL_GUARDED_BY(mu_);
+  // The idle roots by when they were last used.
+  std::map<uint64_t, Digest> idle_ ABSL_GUARDED_BY(mu_);
+  int64_t interned_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  // Those that somebody outside still uses, for Load().
+  absl::flat_hash_map<Digest, std::weak_ptr<const Directory>> loaded_
+      ABSL_GUARDED_BY(mu_);
+  size_t loaded_sweep_size_ ABSL_GUARDED_BY(mu_) = 64;
 };
 
 }  // namespace casement

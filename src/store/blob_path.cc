@@ -1,0 +1,27 @@
+#include "store/blob_path.h"
+
+#include <optional>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "casement/digest.h"
+
+namespace casement {
+
+std::string ShardName(size_t shard) {
+  return absl::StrCat(absl::Hex(shard, absl::kZeroPad2));
+}
+
+std::string BlobPath(const Digest& digest) {
+  return absl::StrCat(ShardName(ShardOf(digest)), "/", digest.ToString());
+}
+
+std::optional<Digest> BlobOfName(size_t shard, absl::string_view name) {
+  const absl::StatusOr<Digest> digest = Digest::Parse(name);
+  if (!digest.ok() || ShardOf(*digest) != shard) return std::nullopt;
+  return *digest;
+}
+
+}  // namespace casement

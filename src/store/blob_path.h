@@ -1,0 +1,25 @@
+// Where a blob's file is, below STORE/cas: "<hh>/<hash>-<size>".
+#ifndef CASEMENT_STORE_BLOB_PATH_H_
+#define CASEMENT_STORE_BLOB_PATH_H_
+
+#include <cstddef>
+#include <optional>
+#include <string>
+
+#include "absl/strings/string_view.h"
+#include "casement/digest.h"
+
+namespace casement {
+
+// Directories of blobs: one for each first byte of a hash.
+inline constexpr size_t kShardCount = 256;
+
+inline size_t ShardOf(const Digest& digest) { return digest.hash()[0]; }
+std::string ShardName(size_t shard);
+std::string BlobPath(const Digest& digest);
+// nullopt if no blob's file in this shard can have this name.
+std::optional<Digest> BlobOfName(size_t shard, absl::string_view name);
+
+}  // namespace casement
+
+#endif  // CASEMENT_STORE_BLOB_PATH_H_

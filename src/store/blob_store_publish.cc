@@ -1,0 +1,299 @@
+// How blobs come in: BlobStore's Put(), uploads, scratch files.
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "base/check.h"
+#include "base/mutex.h"
+#include "base/status.h"
+#include "base/unique_fd.h"
+#include "casement/digest.h"
+#include "model/hasher.h"
+#include "store/blob_path.h"
+#include "store/blob_store.h"
+#include "store/scan.h"
+
+namespace casement {
+namespace {
+
+constexpr mode_t kBlobMode = 0444;
+// An upload asks for room in steps of at least this, so that a large one
+// neither evicts for bytes that may never come nor asks for each piece.
+constexpr int64_t kReserveStepBytes = int64_t{1} << 20;
+// What adding a name to a directory can allocate: a leaf that is split and two
+// levels of index (ext4's htree has at most three levels, two as a rule).
+constexpr int64_t kDirectoryGrowthBlocks = 3;
+// Extents that ext4 keeps in the inode, and in one block.
+constexpr int64_t kInodeExtents = 4;
+constexpr int64_t kBlockExtents = 340;
+
+int64_t DivideUp(int64_t value, int64_t unit) {
+  return value / unit + (value % unit != 0 ? 1 : 0);
+}
+
+bool IsDiskFull(const absl::Status& status) {
+  return ErrnoOf(status) == ENOSPC || ErrnoOf(status) == EDQUOT;
+}
+
+absl::Status NoRoom(const Digest& digest) {
+  return ErrnoStatus(ENOSPC, "no room for blob ", digest.ToString());
+}
+
+}  // namespace
+
+// Whole blocks, and those that describe where they are. Until a file has been
+// written back, ext4 counts its blocks (delayed ones too) but not yet the
+// latter; at worst every block is an extent of its own.
+int64_t BlobStore::EstimateBytes(int64_t size_bytes) const {
+  const int64_t blocks = DivideUp(size_bytes, block_bytes_);
+  int64_t descriptions = 0;
+  for (int64_t extents = blocks; extents > kInodeExtents;
+       extents = DivideUp(extents, kBlockExtents)) {
+    descriptions += DivideUp(extents, kBlockExtents);
+  }
+  return (blocks + descriptions) * block_bytes_;
+}
+
+absl::StatusOr<UniqueFd> BlobStore::NewFile(const char* directory) {
+  if (is_read_only_) {
+    return ErrnoStatus(EROFS, "the store is on read-only media");
+  }
+  const int flags = O_TMPFILE | O_RDWR;
+  absl::StatusOr<UniqueFd> fd =
+      disk_.Open(directory_.get(), directory, flags, kBlobMode);
+  if (ErrnoOf(fd.status()) == EMFILE || ErrnoOf(fd.status()) == ENFILE) {
+    CloseRecent();
+    fd = disk_.Open(directory_.get(), directory, flags, kBlobMode);
+  }
+  // Inodes can run out as well.
+  if (IsDiskFull(fd.status()) && FreeOnDisk(block_bytes_)) {
+    fd = disk_.Open(directory_.get(), directory, flags, kBlobMode);
+  }
+  return fd;
+}
+
+class BlobStore::StoreUpload final : public Upload {
+ public:
+  StoreUpload(BlobStore& store, const Digest& digest, UniqueFd fd)
+      : store_(store), digest_(digest), fd_(std::move(fd)) {}
+
+  ~StoreUpload() override { Close(); }
+
+  absl::Status Write(absl::string_view bytes) override {
+    if (is_over_) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("the upload of ", digest_.ToString(), " is over"));
+    }
+    const absl::Status status = Append(bytes);
+    if (!status.ok()) is_over_ = true;
+    return Annotate(status, "uploading ", digest_.ToString());
+  }
+
+  int64_t written_bytes() const override { return hasher_.size_bytes(); }
+
+  absl::Status Commit() override {
+    if (std::exchange(is_over_, true)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("the upload of ", digest_.ToString(), " is over"));
+    }
+    const absl::Status status = VerifyAndPublish();
+    Close();
+    return Annotate(status, "uploading ", digest_.ToString());
+  }
+
+ private:
+  absl::Status Append(absl::string_view bytes) {
+    const int64_t size = hasher_.size_bytes() + bytes.size();
+    if (size > digest_.size_bytes()) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "more bytes than the ", digest_.size_bytes(), " of its digest"));
+    }
+    RETURN_IF_ERROR(ReserveFor(size));
+    int64_t offset = hasher_.size_bytes();
+    hasher_.Update(bytes);
+    while (!bytes.empty()) {
+      absl::StatusOr<size_t> count =
+          store_.disk_.Write(fd_.get(), bytes, offset);
+      if (IsDiskFull(count.status()) && store_.FreeOnDisk(std::max<int64_t>(
+                                            bytes.size(), kReserveStepBytes))) {
+        count = store_.disk_.Write(fd_.get(), bytes, offset);
+      }
+      if (!count.ok()) return count.status();
+      offset += *count;
+      bytes.remove_prefix(*count);
+    }
+    return absl::OkStatus();
+  }
+
+  absl::Status ReserveFor(int64_t size) {
+    const int64_t needed = store_.EstimateBytes(size) - reserved_bytes_;
+    if (needed <= 0) return absl::OkStatus();
+    const int64_t in_all = store_.EstimateBytes(digest_.size_bytes());
+    const int64_t step =
+        std::max(needed, std::min(kReserveStepBytes, in_all - reserved_bytes_));
+    RETURN_IF_ERROR(store_.Reserve(Owner::kUploads, step));
+    reserved_bytes_ += step;
+    return absl::OkStatus();
+  }
+
+  absl::Status VerifyAndPublish() {
+    if (hasher_.size_bytes() != digest_.size_bytes()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("it ended after ", hasher_.size_bytes(), " bytes"));
+    }
+    const Digest hashed = hasher_.Finish();
+    if (hashed != digest_) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("the bytes hash to ", hashed.ToString()));
+    }
+    // A file of the empty blob needs nothing but is written like any other.
+    ASSIGN_OR_RETURN(
+        const PublishResult result,
+        store_.Publish(fd_.get(), digest_, Owner::kUploads, reserved_bytes_));
+    if (result == PublishResult::kLinked) reserved_bytes_ = 0;
+    return absl::OkStatus();
+  }
+
+  // First the bytes go, then their account.
+  void Close() {
+    is_over_ = true;
+    fd_.Reset();
+    store_.ledger_.Remove(Owner::kUploads, std::exchange(reserved_bytes_, 0));
+  }
+
+  BlobStore& store_;
+  const Digest digest_;
+  UniqueFd fd_;
+  Hasher hasher_;
+  int64_t reserved_bytes_ = 0;
+  bool is_over_ = false;
+};
+
+absl::StatusOr<std::unique_ptr<Upload>> BlobStore::StartUpload(
+    const Digest& digest) {
+  // Said now instead of after so many bytes.
+  if (digest.size_bytes() > options_.capacity_bytes ||
+      EstimateBytes(digest.size_bytes()) > options_.capacity_bytes) {
+    return Annotate(NoRoom(digest), "the store holds at most ",
+                    options_.capacity_bytes, " bytes");
+  }
+  absl::StatusOr<UniqueFd> fd = NewFile("cas");
+  if (!fd.ok()) return Annotate(fd.status(), "uploading ", digest.ToString());
+  return std::make_unique<StoreUpload>(*this, digest, *std::move(fd));
+}
+
+absl::Status BlobStore::Put(const Digest& digest, absl::string_view bytes) {
+  const Digest hashed = Digest::Of(bytes);
+  if (hashed != digest) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("storing ", digest.ToString(), ": the bytes hash to ",
+                     hashed.ToString()));
+  }
+  if (TouchIfResident(digest)) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::unique_ptr<Upload> upload, StartUpload(digest));
+  RETURN_IF_ERROR(upload->Write(bytes));
+  return upload->Commit();
+}
+
+absl::StatusOr<UniqueFd> BlobStore::NewScratchFile() {
+  return NewFile("scratch");
+}
+
+absl::Status BlobStore::ReserveScratch(int64_t bytes) {
+  return Reserve(Owner::kScratch, bytes);
+}
+
+absl::StatusOr<Digest> BlobStore::PublishScratch(int fd,
+                                                 int64_t accounted_bytes) {
+  ASSIGN_OR_RETURN(const Digest digest, HashFile(disk_, fd, [](int64_t) {}));
+  absl::StatusOr<PublishResult> result =
+      Publish(fd, digest, Owner::kScratch, accounted_bytes);
+  if (!result.ok()) {
+    return Annotate(result.status(), "storing ", digest.ToString());
+  }
+  if (*result == PublishResult::kExisted) {
+    ledger_.Remove(Owner::kScratch, accounted_bytes);
+  }
+  return digest;
+}
+
+absl::StatusOr<BlobStore::PublishResult> BlobStore::Publish(
+    int fd, const Digest& digest, Owner from, int64_t accounted_bytes) {
+  Shard& shard = shards_[ShardOf(digest)];
+  {
+    MutexLock shard_lock(shard.mu);
+    if (TouchIfResident(digest)) return PublishResult::kExisted;
+    ledger_.Add(Owner::kIndex, kDirectoryGrowthBlocks * block_bytes_);
+    absl::Status linked = LinkLocked(shard, fd, digest);
+    SettleDirectoryLocked(shard, ShardOf(digest));
+    ledger_.Remove(Owner::kIndex, kDirectoryGrowthBlocks * block_bytes_);
+    RETURN_IF_ERROR(linked);
+    // Only link(2) can fail for reasons that matter: fstat(2) of an open file
+    // does not. Should it, the estimate stands until the next start.
+    const absl::StatusOr<struct stat> attributes = disk_.Stat(fd);
+    MutexLock lock(mu_);
+    Slot& slot = slots_.Insert(digest, NextTick());
+    int64_t bytes = EstimateBytes(digest.size_bytes());
+    if (attributes.ok()) {
+      slot.changed_ns = ChangedNs(*attributes);
+      bytes = std::max(bytes, int64_t{attributes->st_blocks} * 512);
+    }
+    SetAllocatedLocked(slot, bytes);  // Raised before the other is lowered.
+    ledger_.Remove(from, accounted_bytes);
+    fresh_.push_back(slots_.IdOf(slot));
+    is_changed_ = true;
+  }
+  published_.fetch_add(1);
+  if (listener_.published) listener_.published(digest);
+  return PublishResult::kLinked;
+}
+
+absl::Status BlobStore::LinkLocked(Shard& shard, int fd, const Digest& digest) {
+  ASSIGN_OR_RETURN(const struct stat attributes, disk_.Stat(fd));
+  // The umask had a say; and nobody sees this file yet.
+  if ((attributes.st_mode & 07777) != kBlobMode) {
+    RETURN_IF_ERROR(disk_.ChangeMode(fd, kBlobMode));
+  }
+  if (!shard.exists) {
+    const absl::Status made =
+        disk_.MakeDirectory(cas_.get(), ShardName(ShardOf(digest)), 0700);
+    if (!made.ok() && ErrnoOf(made) != EEXIST) return made;
+    shard.exists = true;
+  }
+  absl::Status linked = disk_.Link(fd, cas_.get(), BlobPath(digest));
+  if (ErrnoOf(linked) == EEXIST) {
+    return ReplaceForeignLocked(shard, fd, digest);
+  }
+  return linked;
+}
+
+// There is something at the blob's path that the store does not serve: a file
+// of another size, a symlink. It is in the way of verified bytes.
+absl::Status BlobStore::ReplaceForeignLocked(Shard& shard, int fd,
+                                             const Digest& digest) {
+  const std::string path = BlobPath(digest);
+  options_.log(absl::StrCat("replacing what was at cas/", path));
+  RETURN_IF_ERROR(disk_.Unlink(cas_.get(), path));
+  return disk_.Link(fd, cas_.get(), path);
+}
+
+void BlobStore::SettleDirectoryLocked(Shard& shard, size_t number) {
+  const absl::StatusOr<struct stat> attributes =
+      disk_.StatPath(cas_.get(), ShardName(number));
+  if (!attributes.ok()) return;
+  const int64_t bytes = int64_t{attributes->st_blocks} * 512;
+  ledger_.Add(Owner::kIndex, bytes - shard.directory_bytes);
+  shard.directory_bytes = bytes;
+}
+
+}  // namespace casement

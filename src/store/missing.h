@@ -1,0 +1,23 @@
+// How an error names the blobs that are missing.
+#ifndef CASEMENT_STORE_MISSING_H_
+#define CASEMENT_STORE_MISSING_H_
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "casement/digest.h"
+
+namespace casement {
+
+// The type under which the payload below is found.
+inline constexpr char kPreconditionFailureType[] =
+    "type.googleapis.com/google.rpc.PreconditionFailure";
+
+// FailedPrecondition, as REv2 wants it: the message names a few of `missing`
+// and says how many there are; a google.rpc.PreconditionFailure, as payload,
+// names up to 10,000, each by a violation of type "MISSING" and subject
+// "blobs/<hash>/<size>".
+absl::Status MissingBlobsStatus(absl::Span<const Digest> missing);
+
+}  // namespace casement
+
+#endif  // CASEMENT_STORE_MISSING_H_
