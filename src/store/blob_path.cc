@@ -14,6 +14,11 @@ std::string ShardName(size_t shard) {
   return absl::StrCat(absl::Hex(shard, absl::kZeroPad2));
 }
 
+bool IsShardName(absl::string_view name) {
+  return name.size() == 2 &&
+         name.find_first_not_of("0123456789abcdef") == absl::string_view::npos;
+}
+
 std::string BlobPath(const Digest& digest) {
   return absl::StrCat(ShardName(ShardOf(digest)), "/", digest.ToString());
 }

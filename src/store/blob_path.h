@@ -16,6 +16,7 @@ inline constexpr size_t kShardCount = 256;
 
 inline size_t ShardOf(const Digest& digest) { return digest.hash()[0]; }
 std::string ShardName(size_t shard);
+bool IsShardName(absl::string_view name);
 std::string BlobPath(const Digest& digest);
 // nullopt if no blob's file in this shard can have this name.
 std::optional<Digest> BlobOfName(size_t shard, absl::string_view name);

@@ -315,6 +315,7 @@ class BlobStore {
   absl::Status LockDirectory();
   absl::Status MakeParts();
   absl::Status ClearScratch();
+  absl::Status AccountParts();
   absl::Status LoadBlobs();
   absl::Status LoadIndex(std::array<bool, kShardCount>& is_trusted,
                          bool& may_be_torn);

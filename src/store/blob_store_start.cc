@@ -186,20 +186,41 @@ absl::Status BlobStore::ClearScratch() {
   return absl::OkStatus();
 }
 
-absl::Status BlobStore::LoadBlobs() {
-  // The store's own files: its directories, the lock, the index.
-  int64_t own_bytes = 0;
-  for (const char* part : {".", "cas", "scratch", "lock", kIndexName}) {
+// The store's own files, and what lies beside them. The shards account for
+// themselves.
+absl::Status BlobStore::AccountParts() {
+  const auto account = [this](const std::string& path) -> int64_t {
     const absl::StatusOr<struct stat> attributes =
-        disk_.StatPath(directory_.get(), part);
-    if (!attributes.ok()) continue;
-    own_bytes += int64_t{attributes->st_blocks} * 512;
-    if (part == kIndexName) {
-      MutexLock sync_lock(sync_mu_);
-      index_bytes_ = int64_t{attributes->st_blocks} * 512;
-    }
+        disk_.StatPath(directory_.get(), path);
+    if (!attributes.ok()) return 0;
+    ledger_.Add(Owner::kIndex, int64_t{attributes->st_blocks} * 512);
+    return int64_t{attributes->st_blocks} * 512;
+  };
+  account(".");
+  std::vector<std::string> names;
+  const auto keep = [&](absl::string_view name, unsigned char) {
+    names.emplace_back(name);
+  };
+  RETURN_IF_ERROR(disk_.ReadDirectory(directory_.get(), ".", keep));
+  for (const std::string& name : names) {
+    const int64_t bytes = account(name);
+    if (name != kIndexName) continue;
+    MutexLock sync_lock(sync_mu_);
+    index_bytes_ = bytes;
   }
-  ledger_.Add(Owner::kIndex, own_bytes);
+  if (!cas_.valid()) return absl::OkStatus();
+  names.clear();
+  RETURN_IF_ERROR(disk_.ReadDirectory(directory_.get(), "cas", keep));
+  for (const std::string& name : names) {
+    if (IsShardName(name)) continue;
+    account(absl::StrCat("cas/", name));
+    options_.log(absl::StrCat("left alone cas/", name, ": it is no shard"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status BlobStore::LoadBlobs() {
+  RETURN_IF_ERROR(AccountParts());
   if (!cas_.valid()) return absl::OkStatus();
   std::array<bool, kShardCount> is_trusted = {};
   bool may_be_torn = true;

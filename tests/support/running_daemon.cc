@@ -1,4 +1,4 @@
-#include "running_daemon.h"
+#include "support/running_daemon.h"
 
 #include <fcntl.h>
 #include <poll.h>
