@@ -248,8 +248,9 @@ absl::StatusOr<BlobStore::PublishResult> BlobStore::Publish(
       slot.changed_ns = ChangedNs(*attributes);
       bytes = std::max(bytes, int64_t{attributes->st_blocks} * 512);
     }
-    SetAllocatedLocked(slot, bytes);  // Raised before the other is lowered.
-    ledger_.Remove(from, accounted_bytes);
+    ledger_.Move(from, Owner::kBlobs, accounted_bytes);
+    slots_.SetAllocated(slot, accounted_bytes);
+    SetAllocatedLocked(slot, bytes);
     fresh_.push_back(slots_.IdOf(slot));
     is_changed_ = true;
   }

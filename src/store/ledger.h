@@ -24,22 +24,23 @@ inline constexpr size_t kOwnerCount = 5;
 
 class Ledger {
  public:
-  void Add(Owner owner, int64_t bytes) { of(owner).fetch_add(bytes); }
-  void Remove(Owner owner, int64_t bytes) { of(owner).fetch_sub(bytes); }
-  // Raises the receiver first: the sum is never too low in between.
+  void Add(Owner owner, int64_t bytes) {
+    total_.fetch_add(bytes);
+    of(owner).fetch_add(bytes);
+  }
+  void Remove(Owner owner, int64_t bytes) {
+    of(owner).fetch_sub(bytes);
+    total_.fetch_sub(bytes);
+  }
   void Move(Owner from, Owner to, int64_t bytes) {
-    Add(to, bytes);
-    Remove(from, bytes);
+    of(to).fetch_add(bytes);
+    of(from).fetch_sub(bytes);
   }
 
   int64_t Get(Owner owner) const {
     return bytes_[static_cast<size_t>(owner)].load();
   }
-  int64_t Total() const {
-    int64_t total = 0;
-    for (const std::atomic<int64_t>& bytes : bytes_) total += bytes.load();
-    return total;
-  }
+  int64_t Total() const { return total_.load(); }
 
  private:
   std::atomic<int64_t>& of(Owner owner) {
@@ -47,6 +48,9 @@ class Ledger {
   }
 
   std::array<std::atomic<int64_t>, kOwnerCount> bytes_{};
+  // Not summed up when asked for: a Move() in between would be counted twice,
+  // or not at all.
+  std::atomic<int64_t> total_{0};
 };
 
 }  // namespace casement
