@@ -19,6 +19,7 @@
 #include "client/local_tree.h"
 #include "client/progress.h"
 #include "client/tree_upload.h"
+#include "proto/grpc_lifetime.h"
 #include "proto/grpc_status.h"
 #include "proto/socket_path.h"
 
@@ -284,6 +285,7 @@ absl::StatusOr<std::unique_ptr<Client>> Client::Connect(
     absl::string_view socket) {
   ASSIGN_OR_RETURN(std::string path, ResolveSocketPath(socket));
   RETURN_IF_ERROR(ProbeSocket(path));
+  KeepGrpcRunning();
   const std::shared_ptr<grpc::Channel> channel = MakeChannel(path);
   return std::unique_ptr<Client>(
       new Client(std::make_unique<Rep>(std::move(path), channel)));

@@ -27,6 +27,7 @@
 #include "control/sessions.h"
 #include "control/store_service.h"
 #include "control/unix_listener.h"
+#include "proto/grpc_lifetime.h"
 #include "proto/socket_path.h"
 
 namespace casement {
@@ -74,6 +75,7 @@ struct ControlServer::Rep {
 };
 
 absl::Status ControlServer::Rep::StartGrpc() {
+  KeepGrpcRunning();
   grpc::ResourceQuota quota("control");
   quota.SetMaxThreads(
       static_cast<int>(options.sessions_max + options.calls_max + kPollersMax));
