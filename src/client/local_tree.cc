@@ -103,8 +103,12 @@ absl::StatusOr<LocalTree> LocalTree::Scan(const std::string& directory,
   }
   tree.folders_.push_back(
       {.name = "", .properties = tree.PropertiesOf(attributes)});
+  Opened parent;
+  Opened previous;
   for (size_t i = 0; i < tree.folders_.size(); ++i) {
-    RETURN_IF_ERROR(tree.List(i, progress));
+    ASSIGN_OR_RETURN(UniqueFd fd, tree.OpenFolder(i, parent, previous));
+    RETURN_IF_ERROR(tree.List(i, fd.get(), progress));
+    previous = {.index = i, .fd = std::move(fd)};
   }
   RETURN_IF_ERROR(tree.HashFiles(progress));
   tree.BuildMessages();
@@ -161,11 +165,30 @@ absl::StatusOr<UniqueFd> LocalTree::OpenBelow(size_t folder,
   return fd;
 }
 
-absl::Status LocalTree::List(size_t index, ProgressGatherer& progress) {
-  ASSIGN_OR_RETURN(UniqueFd fd, OpenBelow(index, "", O_RDONLY | O_DIRECTORY));
-  const std::unique_ptr<DIR, CloseDirectory> directory(::fdopendir(fd.get()));
+absl::StatusOr<UniqueFd> LocalTree::OpenFolder(size_t index, Opened& parent,
+                                               Opened& previous) const {
+  constexpr int kFlags = O_RDONLY | O_DIRECTORY;
+  if (index == 0) return OpenBelow(0, "", kFlags);
+  const size_t wanted = folders_[index].parent;
+  if (!parent.fd.valid() || parent.index != wanted) {
+    if (previous.index == wanted) {
+      parent = std::move(previous);
+    } else {
+      ASSIGN_OR_RETURN(parent.fd, OpenBelow(wanted, "", kFlags));
+      parent.index = wanted;
+    }
+  }
+  UniqueFd fd(::openat(parent.fd.get(), folders_[index].name.c_str(),
+                       kFlags | O_NOFOLLOW | O_CLOEXEC));
+  if (!fd.valid()) return CannotRead(errno, FullPath(index, ""));
+  return fd;
+}
+
+absl::Status LocalTree::List(size_t index, int fd, ProgressGatherer& progress) {
+  // closedir(3) closes its own.
+  const std::unique_ptr<DIR, CloseDirectory> directory(
+      ::fdopendir(::fcntl(fd, F_DUPFD_CLOEXEC, 0)));
   if (directory == nullptr) return ErrnoStatus(errno, FullPath(index, ""));
-  fd.Release();
   folders_[index].first_folder = folders_.size();
   folders_[index].first_file = files_.size();
   folders_[index].first_symlink = symlinks_.size();
@@ -175,7 +198,7 @@ absl::Status LocalTree::List(size_t index, ProgressGatherer& progress) {
     if (entry == nullptr) break;
     const std::string name = entry->d_name;
     if (name == "." || name == "..") continue;
-    RETURN_IF_ERROR(AddEntry(index, ::dirfd(directory.get()), name, progress));
+    RETURN_IF_ERROR(AddEntry(index, fd, name, progress));
   }
   if (errno != 0) return ErrnoStatus(errno, FullPath(index, ""));
   folders_[index].end_folder = folders_.size();

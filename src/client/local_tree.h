@@ -86,7 +86,15 @@ class LocalTree {
   };
 
   LocalTree() = default;
-  absl::Status List(size_t index, ProgressGatherer& progress);
+  // A directory that stays open for what is below it: opening by path from the
+  // root each time takes quadratic time where a tree is deep.
+  struct Opened {
+    size_t index = 0;
+    UniqueFd fd;
+  };
+  absl::StatusOr<UniqueFd> OpenFolder(size_t index, Opened& parent,
+                                      Opened& previous) const;
+  absl::Status List(size_t index, int fd, ProgressGatherer& progress);
   absl::Status AddEntry(size_t index, int folder_fd, const std::string& name,
                         ProgressGatherer& progress);
   absl::Status HashFiles(ProgressGatherer& progress);
