@@ -9,6 +9,7 @@
 #include "daemon/log.h"
 #include "daemon/metrics.h"
 #include "fuse/probe.h"
+#include "vfs/shown.h"
 
 namespace casement {
 
@@ -81,6 +82,7 @@ void Daemon::BuildFileSystem(const DaemonOptions& options) {
                             .links = 2,
                             .uid = geteuid(),
                             .gid = getegid(),
+                            .size = kDirectorySize,
                             .atime = started,
                             .mtime = started,
                             .ctime = started};
@@ -127,9 +129,11 @@ void Daemon::BuildFileSystem(const DaemonOptions& options) {
 
 absl::Status Daemon::StartMount(const DaemonOptions& options,
                                 std::function<void()> ended) {
-  adapter_.reset(new Adapter{.vfs = *vfs_,
-                             .data_path = data_path_,
-                             .store_is_stacked = IsStacked(options.store)});
+  adapter_.reset(
+      new Adapter{.vfs = *vfs_,
+                  .data_path = data_path_,
+                  .store_is_stacked = IsStacked(options.store),
+                  .wants_io_uring = transport_ == Transport::kIoUring});
   ASSIGN_OR_RETURN(session_,
                    FuseSession::Mount({.mount = options.mount,
                                        .transport = transport_,

@@ -3,13 +3,17 @@
 #include <dirent.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fstream>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
 #include "base/status.h"
 
 namespace casement {
@@ -34,6 +38,32 @@ absl::Status CheckEmpty(const std::string& path) {
       absl::StrCat("mount point ", path, ": the directory is not empty"));
 }
 
+// A path as /proc/self/mountinfo writes it: white space and '\\' in octal.
+std::string Escaped(const std::string& path) {
+  std::string escaped;
+  for (const char c : path) {
+    if (c == ' ' || c == '\t' || c == '\n' || c == '\\') {
+      absl::StrAppendFormat(&escaped, "\\%03o", c);
+    } else {
+      escaped.push_back(c);
+    }
+  }
+  return escaped;
+}
+
+// Whether a casement mount is the topmost one at `path`, dead or alive.
+bool IsMounted(const std::string& path) {
+  std::ifstream mounts("/proc/self/mountinfo");
+  const std::string wanted = Escaped(path);
+  bool mounted = false;
+  for (std::string line; std::getline(mounts, line);) {
+    const std::vector<absl::string_view> fields = absl::StrSplit(line, ' ');
+    if (fields.size() < 5 || fields[4] != wanted) continue;
+    mounted = absl::StrContains(line, " - fuse.casement ");
+  }
+  return mounted;
+}
+
 // An argument list as libfuse wants it.
 class FuseArguments {
  public:
@@ -53,14 +83,20 @@ class FuseArguments {
 }  // namespace
 
 absl::StatusOr<bool> FuseSession::PrepareMountPoint(const std::string& path) {
-  struct stat status {};
   bool detached = false;
-  if (stat(path.c_str(), &status) != 0 && errno == ENOTCONN) {
+  while (IsMounted(path)) {
+    // stat(2) may be answered from what the kernel remembers; this asks.
+    struct statfs status {};
+    if (statfs(path.c_str(), &status) == 0) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "mount point ", path, ": another casementd is mounted there"));
+    }
     if (umount2(path.c_str(), MNT_DETACH) != 0) {
       return ErrnoStatus(errno, "detaching the dead mount at ", path);
     }
     detached = true;
   }
+  struct stat status {};
   if (stat(path.c_str(), &status) != 0) {
     return ErrnoStatus(errno, "mount point ", path);
   }

@@ -4,6 +4,11 @@
 #include <utility>
 
 namespace casement {
+namespace {
+
+thread_local bool answers_requests = false;
+
+}  // namespace
 
 Notifier::~Notifier() { Stop(); }
 
@@ -38,7 +43,10 @@ void Notifier::InvalidateEntry(InodeId parent, std::string name) {
 
 void Notifier::InvalidateNode(InodeId id) { Queue({.id = id}); }
 
+void Notifier::ThisThreadAnswersRequests() { answers_requests = true; }
+
 void Notifier::Drain() {
+  if (answers_requests) return;
   MutexLock lock(mu_);
   const uint64_t target = queued_;
   while (done_ < target) changed_.Wait(mu_);

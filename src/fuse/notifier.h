@@ -29,6 +29,10 @@ class Notifier final : public KernelNotifier {
   // What is queued is dropped.
   void Stop();
 
+  // Says that Drain() must not wait in this thread: the kernel may need its
+  // answer before it can take a notification.
+  static void ThisThreadAnswersRequests();
+
   void InvalidateEntry(InodeId parent, std::string name) override;
   void InvalidateNode(InodeId id) override;
   void Drain() override;

@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "fuse/notifier.h"
 #include "fuse/reply.h"
 
 namespace casement {
@@ -19,6 +20,7 @@ Adapter& AdapterOf(fuse_req_t req) {
 
 // The file system, for one request of this kind.
 FileSystem& Vfs(fuse_req_t req, Request kind) {
+  Notifier::ThisThreadAnswersRequests();
   Adapter& adapter = AdapterOf(req);
   adapter.requests[static_cast<size_t>(kind)].fetch_add(
       1, std::memory_order_relaxed);
@@ -61,7 +63,9 @@ void OnInit(void* userdata, fuse_conn_info* connection) {
   Want(connection, FUSE_CAP_SPLICE_READ, false);
   Want(connection, FUSE_CAP_SPLICE_WRITE, false);
   Want(connection, FUSE_CAP_SPLICE_MOVE, false);
-  const bool ring = (connection->want_ext & FUSE_CAP_OVER_IO_URING) != 0;
+  const bool ring = adapter.wants_io_uring &&
+                    (connection->capable_ext & FUSE_CAP_OVER_IO_URING) != 0;
+  Want(connection, FUSE_CAP_OVER_IO_URING, ring);
   adapter.over_io_uring = ring;
   connection->max_background = 256;
   connection->max_readahead = 1 << 20;

@@ -52,6 +52,7 @@ struct Adapter {
   DataPath data_path;
   // Whether the store lies on a file system that is itself on top of others.
   bool store_is_stacked = false;
+  bool wants_io_uring = false;
   BackingIds backing_ids;
   std::array<std::atomic<int64_t>, kRequestKinds> requests{};
   // Known once the kernel has said INIT.

@@ -18,8 +18,9 @@ class KernelNotifier {
   virtual void InvalidateEntry(InodeId parent, std::string name) = 0;
   // Forget the attributes and the content (of a directory: the listing).
   virtual void InvalidateNode(InodeId id) = 0;
-  // Returns when everything queued before this call has been told. Not for a
-  // thread that answers requests.
+  // Returns when everything queued before this call has been told; at once in a
+  // thread that answers the kernel's requests, which may be what the kernel is
+  // waiting for.
   virtual void Drain() = 0;
 };
 

@@ -15,8 +15,6 @@ namespace casement {
 namespace {
 
 constexpr uint32_t kPermissionBits = 07777;
-// What ext4 answers for a directory with few entries.
-constexpr int64_t kDirectorySize = 4096;
 
 absl::Status Stale() { return ErrnoStatus(ESTALE, "the sandbox is gone"); }
 

@@ -62,7 +62,7 @@ absl::StatusOr<SandboxInfo> SandboxDirectory::Create(const SandboxSpec& spec) {
     }
   }
   if (info.ok()) {
-    ForgetListing();
+    if (ForgetListing()) context_.notifier.Drain();
   } else {
     live.sandbox->Kill();
   }
@@ -153,8 +153,10 @@ std::vector<SandboxInfo> SandboxDirectory::List() {
   return list;
 }
 
-void SandboxDirectory::ForgetListing() {
-  if (listed_.exchange(false)) context_.notifier.InvalidateNode(kSandboxesId);
+bool SandboxDirectory::ForgetListing() {
+  if (!listed_.exchange(false)) return false;
+  context_.notifier.InvalidateNode(kSandboxesId);
+  return true;
 }
 
 absl::StatusOr<Entry> SandboxDirectory::Lookup(Node& directory,

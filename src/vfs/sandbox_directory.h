@@ -73,7 +73,8 @@ class SandboxDirectory final
   static absl::Status CheckSpec(const SandboxSpec& spec);
   absl::StatusOr<std::shared_ptr<Sandbox>> Find(absl::string_view name);
   SandboxInfo Describe(const Live& live) const;
-  void ForgetListing();
+  // True if the kernel had to be told.
+  bool ForgetListing();
 
   const SandboxContext context_;
   const Options options_;

@@ -18,6 +18,9 @@
 
 namespace casement {
 
+// st_size of a directory: what ext4 answers for one with few entries.
+inline constexpr int64_t kDirectorySize = 4096;
+
 // st_blocks of a file of `size_bytes` without holes.
 int64_t BlocksOf(int64_t size_bytes);
 

@@ -60,6 +60,7 @@ void Views::Start() {
                            .links = 2,
                            .uid = context_.uid,
                            .gid = context_.gid,
+                           .size = kDirectorySize,
                            .atime = context_.started,
                            .mtime = context_.started,
                            .ctime = context_.started};
@@ -177,6 +178,7 @@ absl::StatusOr<Entry> Views::LookupRoot(ViewNode& tree,
   node->attributes.number = NumberOf(*digest, /*executable=*/false) ^ 2;
   node->attributes.mode = S_IFDIR | 0555;
   node->attributes.links = 2 + DirectoriesIn(*node->directory);
+  node->attributes.size = kDirectorySize;
   LinkLocked(node);
   return AnswerLocked(*node);
 }
@@ -221,6 +223,7 @@ absl::StatusOr<Entry> Views::LookupInDirectory(ViewNode& parent,
       node->directory = std::move(directory);
       attributes.mode = S_IFDIR | 0555;
       attributes.links = 2 + DirectoriesIn(*node->directory);
+      attributes.size = kDirectorySize;
       break;
     case EntryType::kSymlink:
       node->target = std::string(found.target);
@@ -352,8 +355,10 @@ absl::StatusOr<Limits> Views::GetLimits() {
   return StoreLimits(context_.store);
 }
 
-void Views::ForgetListing() {
-  if (cas_listed_.exchange(false)) context_.notifier.InvalidateNode(kCasId);
+bool Views::ForgetListing() {
+  if (!cas_listed_.exchange(false)) return false;
+  context_.notifier.InvalidateNode(kCasId);
+  return true;
 }
 
 void Views::OnPublished(const Digest& digest) {
@@ -368,7 +373,9 @@ void Views::OnPublished(const Digest& digest) {
   }
   if (missed) context_.notifier.InvalidateEntry(kCasId, name);
   if (exec_missed) context_.notifier.InvalidateEntry(kCasId, exec_name);
-  ForgetListing();
+  const bool listed = ForgetListing();
+  // Who has put a blob must find it.
+  if (missed || exec_missed || listed) context_.notifier.Drain();
 }
 
 void Views::OnEvicted(const Digest& digest) {
@@ -387,7 +394,8 @@ void Views::OnEvicted(const Digest& digest) {
   for (auto& [parent, name] : gone) {
     context_.notifier.InvalidateEntry(parent, std::move(name));
   }
-  ForgetListing();
+  const bool listed = ForgetListing();
+  if (!gone.empty() || listed) context_.notifier.Drain();
 }
 
 void Views::CheckInvariants() const {

@@ -99,7 +99,8 @@ class Views final : public Area, public std::enable_shared_from_this<Views> {
   Entry AnswerLocked(ViewNode& node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Entry MissLocked(absl::string_view name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<std::shared_ptr<const OpenBlob>> OpenBlobOf(ViewNode& node);
-  void ForgetListing();
+  // True if the kernel had to be told.
+  bool ForgetListing();
 
   const ViewContext context_;
   // Whether the kernel may remember a listing of cas/.

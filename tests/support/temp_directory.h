@@ -12,9 +12,9 @@ namespace casement {
 
 class TempDirectory {
  public:
-  TempDirectory() {
-    std::string name =
-        std::filesystem::temp_directory_path() / "casement-test-XXXXXX";
+  TempDirectory() : TempDirectory(std::filesystem::temp_directory_path()) {}
+  explicit TempDirectory(const std::string& parent) {
+    std::string name = parent + "/casement-test-XXXXXX";
     CASEMENT_CHECK(mkdtemp(name.data()) != nullptr);
     path_ = name;
   }

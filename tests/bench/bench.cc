@@ -1,0 +1,110 @@
+#include "bench/bench.h"
+
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
+#include <fstream>
+
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+
+namespace casement {
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || \
+    !defined(__OPTIMIZE__)
+constexpr bool kMeasurable = false;
+#else
+constexpr bool kMeasurable = true;
+#endif
+
+}  // namespace
+
+BenchOptions ParseBenchOptions(int argc, char** argv) {
+  BenchOptions options;
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    if (word == "--quick") {
+      options.quick = true;
+      options.rounds = 1;
+    } else if (word == "--rounds" && i + 1 < argc) {
+      options.rounds = std::max(1, std::atoi(argv[++i]));
+    } else {
+      std::fprintf(stderr, "usage: %s [--quick] [--rounds N]\n", argv[0]);
+      std::exit(2);
+    }
+  }
+  if (!kMeasurable && !options.quick) {
+    std::fprintf(stderr,
+                 "%s: a debug or sanitizer build measures nothing; "
+                 "build with scripts/presets/release.ini\n",
+                 argv[0]);
+    std::exit(2);
+  }
+  return options;
+}
+
+void PrintHeading(const std::string& question) {
+  utsname system{};
+  uname(&system);
+  std::printf("%s\n  Linux %s, %ld CPUs, commit %s\n", question.c_str(),
+              system.release, sysconf(_SC_NPROCESSORS_ONLN), CASEMENT_COMMIT);
+}
+
+Series Alternate(int rounds, const std::function<double()>& subject,
+                 const std::function<double()>& control) {
+  Series series;
+  for (int round = 0; round < rounds; ++round) {
+    if (round % 2 == 0) {
+      series.subject.push_back(subject());
+      series.control.push_back(control());
+    } else {
+      series.control.push_back(control());
+      series.subject.push_back(subject());
+    }
+  }
+  return series;
+}
+
+double Median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  const size_t middle = values.size() / 2;
+  if (values.size() % 2 == 1) return values[middle];
+  return (values[middle - 1] + values[middle]) / 2;
+}
+
+std::string Spread(const std::vector<double>& values) {
+  std::vector<double> sorted = values;
+  std::sort(sorted.begin(), sorted.end());
+  return absl::StrFormat("%.4g (%.4g to %.4g)", Median(sorted),
+                         sorted[sorted.size() / 4],
+                         sorted[sorted.size() * 3 / 4]);
+}
+
+double Seconds(const std::function<void()>& work) {
+  const absl::Time start = absl::Now();
+  work();
+  return absl::ToDoubleSeconds(absl::Now() - start);
+}
+
+void DropPageCache() {
+  sync();
+  std::ofstream("/proc/sys/vm/drop_caches") << "1";
+}
+
+int64_t PageCacheBytes() {
+  std::ifstream meminfo("/proc/meminfo");
+  std::string key;
+  int64_t kib = 0;
+  std::string unit;
+  while (meminfo >> key >> kib >> unit) {
+    if (key == "Cached:") return kib << 10;
+  }
+  return 0;
+}
+
+}  // namespace casement

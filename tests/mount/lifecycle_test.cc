@@ -1,0 +1,162 @@
+// The daemon's beginning and end: crashes, restarts, and refusals to start.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <string>
+
+#include "support/running_daemon.h"
+
+namespace casement {
+namespace {
+
+namespace fs = std::filesystem;
+
+// G9, G23
+TEST(Lifecycle, AfterSigkillTheNextStartDetachesTheDeadMountAndKeepsEveryBlob) {
+  RunningDaemon daemon;
+  const absl::StatusOr<Digest> digest = daemon.client().Put("kept");
+  ASSERT_TRUE(digest.ok());
+  ASSERT_TRUE(daemon.client().Create({.name = "lost"}).ok());
+  WriteFile(daemon.At("sandbox/lost/scratch"), std::string(1 << 20, 's'));
+  daemon.Kill();
+  struct statfs status {};
+  EXPECT_EQ(statfs(daemon.mount().c_str(), &status), -1) << "it is dead";
+  daemon.Start();
+  EXPECT_NE(daemon.log().find("detached the dead mount"), std::string::npos)
+      << daemon.log();
+  EXPECT_EQ(ReadFile(daemon.At("cas/" + digest->ToString())), "kept");
+  EXPECT_TRUE(daemon.client().List()->empty());
+  EXPECT_TRUE(fs::is_empty(daemon.store() + "/scratch"));
+}
+
+// G23
+TEST(Lifecycle, SigtermUnmountsAndLeavesNothing) {
+  RunningDaemon daemon;
+  ASSERT_TRUE(daemon.client().Create({.name = "open"}).ok());
+  const int fd =
+      open(daemon.At("sandbox/open/file").c_str(), O_CREAT | O_RDWR, 0644);
+  ASSERT_GE(fd, 0);
+  EXPECT_EQ(daemon.Stop(), 0);
+  EXPECT_TRUE(fs::is_empty(daemon.mount()));
+  EXPECT_FALSE(fs::exists(daemon.socket()));
+  EXPECT_TRUE(fs::is_empty(daemon.store() + "/scratch"));
+  close(fd);
+}
+
+TEST(Lifecycle, BlobsSurviveACleanRestart) {
+  RunningDaemon daemon;
+  const absl::StatusOr<Digest> digest = daemon.client().Put("survives");
+  ASSERT_TRUE(digest.ok());
+  ASSERT_EQ(daemon.Stop(), 0);
+  daemon.Start();
+  EXPECT_EQ(ReadFile(daemon.At("cas/" + digest->ToString())), "survives");
+}
+
+TEST(Lifecycle, UnmountFromOutsideEndsTheDaemon) {
+  RunningDaemon daemon;
+  const pid_t pid = daemon.pid();
+  ASSERT_EQ(RunProgram({"umount", daemon.mount()}).exit_status, 0);
+  for (int i = 0;
+       i < 1000 &&
+       RunShell("test $(ps -o stat= -p " + std::to_string(pid) + ") = Zl || " +
+                "ps -o stat= -p " + std::to_string(pid) + " | grep -q Z")
+               .exit_status != 0;
+       ++i) {
+    usleep(10000);
+  }
+  EXPECT_EQ(daemon.Stop(), 0);
+}
+
+// What a daemon says that cannot start, beside one that runs.
+ProgramResult TryStart(const std::string& store, const std::string& mount,
+                       const std::string& socket) {
+  return RunProgram(
+      {CASEMENTD, "--store", store, "--mount", mount, "--socket", socket});
+}
+
+class Refusals : public testing::Test {
+ protected:
+  void SetUp() override {
+    fs::create_directory(free_);
+    fs::create_directory(other_store_);
+  }
+  void ExpectRefusal(const ProgramResult& result, int exit_status,
+                     const std::string& what) {
+    EXPECT_EQ(result.exit_status, exit_status) << result.err;
+    EXPECT_NE(result.err.find(what), std::string::npos) << result.err;
+    EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1)
+        << result.err;
+  }
+
+  RunningDaemon daemon_;
+  const std::string free_ = daemon_.folder() + "/free";
+  const std::string other_store_ = daemon_.folder() + "/other-store";
+  const std::string new_socket_ = daemon_.folder() + "/new-socket";
+};
+
+TEST_F(Refusals, StoreInUseByAnotherDaemon) {
+  ExpectRefusal(TryStart(daemon_.store(), free_, new_socket_), 1, "in use");
+}
+
+TEST_F(Refusals, SocketThatAnotherDaemonAnswers) {
+  ExpectRefusal(TryStart(other_store_, free_, daemon_.socket()), 1,
+                "another daemon");
+}
+
+TEST_F(Refusals, MountPointThatIsMissingNotEmptyOrAFile) {
+  ExpectRefusal(TryStart(other_store_, free_ + "/none", new_socket_), 1,
+                "No such file");
+  WriteFile(free_ + "/file", "");
+  ExpectRefusal(TryStart(other_store_, free_, new_socket_), 1, "not empty");
+  ExpectRefusal(TryStart(other_store_, free_ + "/file", new_socket_), 1,
+                "Not a directory");
+}
+
+TEST_F(Refusals, StoreInsideTheMount) {
+  ExpectRefusal(TryStart(free_, free_, new_socket_), 1, "inside each other");
+}
+
+TEST_F(Refusals, WrongUsageIsExitStatus2) {
+  ExpectRefusal(RunProgram({CASEMENTD, "--store", "x"}), 2, "--mount");
+  ExpectRefusal(RunProgram({CASEMENTD, "--nonsense"}), 2, "--nonsense");
+  ExpectRefusal(RunProgram({CASEMENTD, "--store", other_store_, "--mount",
+                            free_, "--max-bytes", "many"}),
+                2, "max-bytes");
+}
+
+TEST(Background, CommandReturnsOnceTheMountServes) {
+  RunningDaemon folder_of;  // For its folder and clean-up only.
+  const std::string store = folder_of.folder() + "/store2";
+  const std::string mount = folder_of.folder() + "/mount2";
+  const std::string socket = folder_of.folder() + "/socket2";
+  fs::create_directory(store);
+  fs::create_directory(mount);
+  const ProgramResult started = TryStart(store, mount, socket);
+  EXPECT_EQ(started.exit_status, 0) << started.err;
+  EXPECT_TRUE(fs::exists(mount + "/cas"));
+  const std::string pid = RunShell("pgrep -f -- '--mount " + mount + "'").out;
+  ASSERT_FALSE(pid.empty());
+  kill(std::stoi(pid), SIGTERM);
+  for (int i = 0; i < 1000 && fs::exists(mount + "/cas"); ++i) usleep(10000);
+  EXPECT_FALSE(fs::exists(mount + "/cas"));
+  EXPECT_FALSE(fs::exists(socket));
+}
+
+TEST(Transports, BothServe) {
+  for (const char* transport : {"dev", "io_uring"}) {
+    RunningDaemon daemon({"--transport", transport});
+    const absl::StatusOr<Digest> digest = daemon.client().Put("transported");
+    ASSERT_TRUE(digest.ok());
+    EXPECT_EQ(ReadFile(daemon.At("cas/" + digest->ToString())), "transported");
+    const bool ring = daemon.Metric("fuse_io_uring") == 1;
+    EXPECT_EQ(ring, std::string(transport) == "io_uring") << daemon.log();
+  }
+}
+
+}  // namespace
+}  // namespace casement
