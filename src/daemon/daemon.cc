@@ -154,7 +154,7 @@ absl::Status Daemon::StartControl(const DaemonOptions& options) {
 }
 
 std::vector<Metric> Daemon::Metrics() {
-  return CollectMetrics(*adapter_, notifier_, nodes_, *sandboxes_);
+  return CollectMetrics(*adapter_, notifier_, nodes_);
 }
 
 }  // namespace casement

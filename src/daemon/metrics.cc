@@ -6,8 +6,7 @@ namespace casement {
 
 std::vector<Metric> CollectMetrics(const Adapter& adapter,
                                    const Notifier& notifier,
-                                   const NodeTable& nodes,
-                                   SandboxDirectory& sandboxes) {
+                                   const NodeTable& nodes) {
   std::vector<Metric> metrics;
   for (size_t i = 0; i < kRequestKinds; ++i) {
     metrics.push_back(
@@ -35,10 +34,6 @@ std::vector<Metric> CollectMetrics(const Adapter& adapter,
                      .help = "Nodes that the kernel knows.",
                      .kind = Metric::Kind::kGauge,
                      .value = static_cast<double>(nodes.size())});
-  metrics.push_back({.name = "sandboxes",
-                     .help = "Live sandboxes.",
-                     .kind = Metric::Kind::kGauge,
-                     .value = static_cast<double>(sandboxes.size())});
   return metrics;
 }
 

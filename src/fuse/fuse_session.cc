@@ -144,8 +144,7 @@ absl::StatusOr<std::unique_ptr<FuseSession>> FuseSession::Mount(
     return ErrnoStatus(error, "mounting at ", options.mount);
   }
   adapter.backing_ids.SetDevice(fuse_session_fd(session));
-  return std::unique_ptr<FuseSession>(
-      new FuseSession(session, options.transport));
+  return std::unique_ptr<FuseSession>(new FuseSession(session));
 }
 
 FuseSession::~FuseSession() {

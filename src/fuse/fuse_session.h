@@ -46,12 +46,10 @@ class FuseSession {
   fuse_session* get() { return session_; }
 
  private:
-  FuseSession(fuse_session* session, Transport transport)
-      : session_(session), transport_(transport) {}
+  explicit FuseSession(fuse_session* session) : session_(session) {}
   void Run();
 
   fuse_session* const session_;
-  const Transport transport_;
   std::function<void()> ended_;
   std::thread loop_;
 };

@@ -70,7 +70,7 @@ class Sandbox final : public Area,
   absl::StatusOr<Attributes> SetAttributes(Node& node,
                                            const AttributeChange& change,
                                            const Caller& caller) override;
-  absl::Status List(Node& directory, uint64_t position,
+  absl::Status List(Node& node, uint64_t position,
                     const ListSink& sink) override;
   absl::StatusOr<std::string> ReadLink(Node& node) override;
   absl::StatusOr<Opened> Open(Node& node, InodeId id, int flags) override;
@@ -96,11 +96,11 @@ class Sandbox final : public Area,
   absl::Status Sync(Node& node) override;
   absl::StatusOr<Limits> GetLimits() override;
 
-  // I9   a node in a children map that is not `changed` is the input that the
+  // I10  a node in a children map that is not `changed` is the input that the
   //      map's directory has under that name, and that name is not hidden
-  // I10  the kernel-known nodes, and only they, are in the node table
-  // I11  a changed node's directories are below_changed, up to the root
-  // I12  a directory's subdirectories are those that a listing shows
+  // I11  the kernel-known nodes, and only they, are in the node table
+  // I12  a changed node's directories are below_changed, up to the root
+  // I13  a directory's subdirectories are those that a listing shows
   void CheckInvariants() const;
 
  private:

@@ -125,11 +125,6 @@ void SandboxDirectory::ReleaseAll() {
   }
 }
 
-int64_t SandboxDirectory::size() {
-  MutexLock lock(mu_);
-  return static_cast<int64_t>(live_.size());
-}
-
 absl::StatusOr<SandboxInfo> SandboxDirectory::Info(absl::string_view name) {
   MutexLock lock(mu_);
   const auto found = live_.find(name);

@@ -52,7 +52,6 @@ class SandboxDirectory final
   std::vector<SandboxInfo> List() override;
   // Ends them all.
   void ReleaseAll();
-  int64_t size();
 
   absl::StatusOr<Entry> Lookup(Node& directory,
                                absl::string_view name) override;

@@ -75,8 +75,8 @@ class Views final : public Area, public std::enable_shared_from_this<Views> {
   void OnPublished(const Digest& digest);
   void OnEvicted(const Digest& digest);
 
-  // I7  every node in a children_ map is in the node table and its parent's
-  // I8  by_digest_ holds exactly the linked nodes that show a digest
+  // I8  every node in a children_ map is in the node table and its parent's
+  // I9  by_digest_ holds exactly the linked nodes that show a digest
   void CheckInvariants() const;
 
  private:
