@@ -14,7 +14,7 @@ inline absl::Status NamingBlob(const absl::Status& status,
                                const Digest& digest) {
   if (!absl::IsNotFound(status) || !status.message().empty()) return status;
   return absl::NotFoundError(
-      absl::StrCat("blob ", digest.ToString(), ": not in the store"));
+      absl::StrCat("blob ", digest.ToString(), " is not in the store"));
 }
 
 }  // namespace casement

@@ -33,6 +33,31 @@ absl::Status CheckPath(const std::string& path) {
 
 }  // namespace
 
+absl::Status FakeSandboxTable::CopyInputs(const InternedDirectory& directory,
+                                          const std::string& prefix,
+                                          Live& live) {
+  const std::vector<Directory::Entry>& entries =
+      directory.directory().entries();
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const std::string path = absl::StrCat(prefix, entries[i].name);
+    const fs::path full = fs::path(live.info.path) / path;
+    live.inputs.insert(path);
+    if (entries[i].type == EntryType::kDirectory) {
+      fs::create_directory(full);
+      RETURN_IF_ERROR(
+          CopyInputs(*directory.child(i), absl::StrCat(path, "/"), live));
+    } else if (entries[i].type == EntryType::kSymlink) {
+      fs::create_symlink(std::string(entries[i].target), full);
+    } else {
+      ASSIGN_OR_RETURN(const std::string bytes,
+                       store_.Read(entries[i].digest, int64_t{1} << 30));
+      std::ofstream(full, std::ios::binary) << bytes;
+      fs::permissions(full, fs::perms(entries[i].is_executable ? 0755 : 0644));
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<SandboxInfo> FakeSandboxTable::Create(const SandboxSpec& spec) {
   if (!spec.name.empty()) {
     RETURN_IF_ERROR(Annotate(CheckName(spec.name), "sandbox name"));
@@ -50,7 +75,10 @@ absl::StatusOr<SandboxInfo> FakeSandboxTable::Create(const SandboxSpec& spec) {
   info.created = absl::Now();
   info.input_files = lease.root()->files();
   fs::create_directory(info.path);
-  live_[info.name] = {.info = info, .lease = std::move(lease), .changes = {}};
+  Live& live = live_[info.name];
+  live.info = info;
+  live.lease = std::move(lease);
+  RETURN_IF_ERROR(CopyInputs(*live.lease.root(), "", live));
   return info;
 }
 
@@ -62,8 +90,9 @@ absl::StatusOr<std::vector<Change>> FakeSandboxTable::Diff(
   std::vector<Change> changes = live->second.changes;
   const fs::path root = live->second.info.path;
   for (const auto& entry : fs::recursive_directory_iterator(root)) {
-    changes.push_back({.kind = Change::Kind::kAdded,
-                       .path = entry.path().lexically_relative(root)});
+    const std::string path = entry.path().lexically_relative(root);
+    if (live->second.inputs.contains(path)) continue;
+    changes.push_back({.kind = Change::Kind::kAdded, .path = path});
   }
   return changes;
 }

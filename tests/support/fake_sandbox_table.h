@@ -7,6 +7,7 @@
 #define CASEMENT_TESTS_SUPPORT_FAKE_SANDBOX_TABLE_H_
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -43,7 +44,11 @@ class FakeSandboxTable final : public SandboxTable {
     SandboxInfo info;
     ClosureLease lease;
     std::vector<Change> changes;
+    std::set<std::string> inputs;  // Their paths.
   };
+
+  absl::Status CopyInputs(const InternedDirectory& directory,
+                          const std::string& prefix, Live& live);
 
   absl::StatusOr<Output> CollectOne(const std::string& sandbox,
                                     const std::string& path);

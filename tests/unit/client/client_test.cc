@@ -222,7 +222,7 @@ TEST_F(ClientTest, BlobThatIsNotThereIsNotFoundByName) {
   const absl::Status status = client_->GetBytes(absent, 100).status();
   EXPECT_TRUE(absl::IsNotFound(status));
   EXPECT_EQ(status.message(),
-            absl::StrCat("blob ", absent.ToString(), ": not in the store"));
+            absl::StrCat("blob ", absent.ToString(), " is not in the store"));
   EXPECT_TRUE(absl::IsResourceExhausted(client_->GetBytes(absent, 5).status()));
 }
 
