@@ -26,12 +26,14 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(
   RETURN_IF_ERROR(daemon->ChoosePaths(options));
   daemon->BuildFileSystem(options);
   RETURN_IF_ERROR(daemon->StartMount(options, std::move(ended)));
+  daemon->maintenance_ = std::make_unique<Maintenance>(*daemon->store_);
   RETURN_IF_ERROR(daemon->StartControl(options));
   return daemon;
 }
 
 Daemon::~Daemon() {
   if (control_ != nullptr) control_->Shutdown();
+  maintenance_.reset();
   if (sandboxes_ != nullptr) sandboxes_->ReleaseAll();
   // The kernel's requests end before what answers them goes.
   session_.reset();

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "casement/metric.h"
 #include "control/control_server.h"
+#include "daemon/maintenance.h"
 #include "daemon/options.h"
 #include "fuse/fuse_session.h"
 #include "fuse/notifier.h"
@@ -57,6 +58,7 @@ class Daemon {
   std::unique_ptr<FileSystem> vfs_;
   std::unique_ptr<Adapter> adapter_;
   std::unique_ptr<FuseSession> session_;
+  std::unique_ptr<Maintenance> maintenance_;
   std::unique_ptr<ControlServer> control_;
 };
 
