@@ -177,6 +177,8 @@ absl::StatusOr<Entry> Views::LookupRoot(ViewNode& tree,
   node->directory = *std::move(directory);
   node->attributes.number = NumberOf(*digest, /*executable=*/false) ^ 2;
   node->attributes.mode = S_IFDIR | 0555;
+  node->attributes.mtime = MtimeOf(node->directory->properties());
+  node->attributes.atime = node->attributes.ctime = node->attributes.mtime;
   node->attributes.links = 2 + DirectoriesIn(*node->directory);
   node->attributes.size = kDirectorySize;
   LinkLocked(node);
@@ -209,7 +211,9 @@ absl::StatusOr<Entry> Views::LookupInDirectory(ViewNode& parent,
   const ViewNodePtr node = NewNode(parent, name);
   Attributes& attributes = node->attributes;
   attributes.number = ChildNumber(parent.attributes.number, name);
-  attributes.mtime = MtimeOf(found.properties);
+  // A Directory's properties are in itself, not where it is named.
+  attributes.mtime = MtimeOf(directory != nullptr ? directory->properties()
+                                                  : found.properties);
   attributes.ctime = attributes.atime = attributes.mtime;
   switch (found.type) {
     case EntryType::kFile:
