@@ -49,6 +49,7 @@ void Sandbox::Kill() {
   MutexLock lock(mu_);
   if (dead_) return;
   dead_ = true;
+  copied_.NotifyAll();  // Nobody is to wait for what will not come.
   inputs = std::move(inputs_);
   dropped.push_back(std::move(root_));
   // Children hold on to nothing that the kernel could still use: nodes that it
