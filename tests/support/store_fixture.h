@@ -72,6 +72,11 @@ class StoreFixture : public ::testing::Test {
     };
   }
 
+  ~StoreFixture() override {
+    disk_.BeforeEach(nullptr);  // It may refer to what is gone.
+    store_.reset();
+  }
+
   absl::Status TryOpen() {
     store_.reset();
     absl::StatusOr<std::unique_ptr<BlobStore>> store =

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <filesystem>  // NOLINT
@@ -39,12 +40,12 @@ class BlobStoreStartTest : public StoreFixture {
  protected:
   // How often each of the disk's functions is called while `act` runs.
   int Count(absl::string_view function, const std::function<void()>& act) {
-    int count = 0;
+    std::atomic<int> count{0};  // A start has several threads.
     disk_.BeforeEach(
         [&](absl::string_view name) { count += name == function; });
     act();
     disk_.BeforeEach(nullptr);
-    return count;
+    return count.load();
   }
 
   // As after a power loss: another boot, and nothing was written at the end.
