@@ -1,0 +1,58 @@
+#include "control/resource_name.h"
+
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace casement {
+namespace {
+
+std::string Blob() {
+  return absl::StrCat("blobs/", Digest::Of("hello").HexHash(), "/5");
+}
+
+TEST(ResourceName, MayHaveAnInstanceOfAnyDepth) {
+  for (const char* instance : {"", "main/", "a/b/c/"}) {
+    EXPECT_EQ(*ParseReadName(absl::StrCat(instance, Blob())),
+              Digest::Of("hello"));
+    EXPECT_EQ(*ParseWriteName(absl::StrCat(instance, "uploads/u-u/", Blob())),
+              Digest::Of("hello"));
+  }
+}
+
+TEST(ResourceName, OfAnUploadMayHaveMetadata) {
+  EXPECT_TRUE(
+      ParseWriteName(absl::StrCat("uploads/u/", Blob(), "/src/a.cc")).ok());
+}
+
+TEST(ResourceName, OfAnotherKindIsInvalid) {
+  const std::string hash = Digest::Of("hello").HexHash();
+  for (const std::string& name :
+       {std::string(), std::string("blobs"), absl::StrCat("blobs/", hash),
+        absl::StrCat("blobs/", hash, "/5/more"),
+        absl::StrCat("blobs/", hash, "/+5"), absl::StrCat("blobs/", hash, "/"),
+        absl::StrCat("blobs/", hash, "/05"), absl::StrCat("blobs//5"),
+        absl::StrCat("compressed-blobs/zstd/", hash, "/5"),
+        std::string(5000, '/')}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(ParseReadName(name).status())) << name;
+    EXPECT_TRUE(
+        absl::IsInvalidArgument(
+            ParseWriteName(absl::StrCat("uploads/u/", name)).status()) ||
+        name == absl::StrCat("blobs/", hash, "/5/more"))
+        << name;
+  }
+  EXPECT_FALSE(ParseWriteName(Blob()).ok());
+  EXPECT_FALSE(ParseWriteName(absl::StrCat("uploads//", Blob())).ok());
+  EXPECT_FALSE(ParseWriteName(absl::StrCat("uploads/u/v/", Blob())).ok());
+}
+
+TEST(ResourceName, OfTooManyBytesIsInvalid) {
+  const std::string most(4096 - Blob().size() - 1, 'i');
+  EXPECT_TRUE(ParseReadName(absl::StrCat(most, "/", Blob())).ok());
+  EXPECT_FALSE(ParseReadName(absl::StrCat(most, "i/", Blob())).ok());
+}
+
+}  // namespace
+}  // namespace casement
