@@ -6,13 +6,13 @@
 #include <cstdio>
 #include <cstdlib>
 
-#define CASEMENT_CHECK(condition)                                    \
-  do {                                                               \
-    if (!(condition)) [[unlikely]] {                                 \
-      std::fprintf(stderr, "%s:%d: check failed: %s\n", __FILE__,    \
-                   __LINE__, #condition);                            \
-      std::abort();                                                  \
-    }                                                                \
+#define CASEMENT_CHECK(condition)                                           \
+  do {                                                                      \
+    if (!(condition)) [[unlikely]] {                                        \
+      std::fprintf(stderr, "%s:%d: check failed: %s\n", __FILE__, __LINE__, \
+                   #condition);                                             \
+      std::abort();                                                         \
+    }                                                                       \
   } while (false)
 
 #endif  // CASEMENT_BASE_CHECK_H_

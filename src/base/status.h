@@ -14,19 +14,19 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 
-#define RETURN_IF_ERROR(expression)                                   \
-  do {                                                                \
-    if (absl::Status casement_status = (expression);                  \
-        !casement_status.ok()) [[unlikely]] {                         \
-      return casement_status;                                         \
-    }                                                                 \
+#define RETURN_IF_ERROR(expression)                                         \
+  do {                                                                      \
+    if (absl::Status casement_status = (expression); !casement_status.ok()) \
+        [[unlikely]] {                                                      \
+      return casement_status;                                               \
+    }                                                                       \
   } while (false)
 
 #define CASEMENT_CONCAT_INNER_(a, b) a##b
 #define CASEMENT_CONCAT_(a, b) CASEMENT_CONCAT_INNER_(a, b)
-#define ASSIGN_OR_RETURN(lhs, expression) \
-  CASEMENT_ASSIGN_OR_RETURN_(             \
-      CASEMENT_CONCAT_(casement_statusor_, __LINE__), lhs, expression)
+#define ASSIGN_OR_RETURN(lhs, expression)                                    \
+  CASEMENT_ASSIGN_OR_RETURN_(CASEMENT_CONCAT_(casement_statusor_, __LINE__), \
+                             lhs, expression)
 #define CASEMENT_ASSIGN_OR_RETURN_(statusor, lhs, expression) \
   auto statusor = (expression);                               \
   if (!statusor.ok()) [[unlikely]] {                          \
