@@ -37,7 +37,7 @@ struct Slot {
   uint32_t newer = 0;
   uint32_t leases = 0;
   uint32_t refs = 0;
-  uint32_t index = 0;  // Its own place in the table.
+  uint32_t index = 0;       // Its own place in the table.
   uint32_t generation = 1;  // So that no id is 0.
   State state = State::kFree;
   bool is_durable = false;    // A syncfs came after its publication.

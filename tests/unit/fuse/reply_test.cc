@@ -12,10 +12,10 @@ namespace {
 // Every errno that the areas of the mount return.
 TEST(ErrnoForReply, IsTheOneThatTheStatusWasMadeFrom) {
   for (const int error :
-       {EACCES,    EAGAIN, EBADF,   EEXIST,       EFBIG,  EINTR,     EINVAL,
-        EIO,       EISDIR, EMFILE,  ENAMETOOLONG, ENOENT, ENOSPC,    ENOTDIR,
-        ENOTEMPTY, EPERM,  ERANGE,  EROFS,        ESTALE, ETIMEDOUT, EXDEV,
-        ENODATA,   ENOTTY, ENOSYS,  EOPNOTSUPP,   ENOTCONN}) {
+       {EACCES,    EAGAIN, EBADF,  EEXIST,       EFBIG,   EINTR,     EINVAL,
+        EIO,       EISDIR, EMFILE, ENAMETOOLONG, ENOENT,  ENOSPC,    ENOTDIR,
+        ENOTEMPTY, EPERM,  ERANGE, EROFS,        ESTALE,  ETIMEDOUT, EXDEV,
+        ENODATA,   ENOTTY, ENOSYS, EOPNOTSUPP,   ENOTCONN}) {
     const absl::Status status = ErrnoStatus(error, "what");
     EXPECT_EQ(ErrnoForReply(status), error);
     EXPECT_EQ(ErrnoForReply(Annotate(status, "more")), error);
