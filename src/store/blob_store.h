@@ -174,11 +174,18 @@ class BlobStore {
   // Asks that scratch may grow by `bytes`, evicting if need be, and accounts
   // them. ENOSPC if it may not. Give back with ledger().Remove().
   absl::Status ReserveScratch(int64_t bytes);
-  // Hashes the file and publishes it by link(2), copying nothing (an existing
-  // digest keeps its own file). Nobody may write to the file from now on.
-  // `accounted_bytes` of scratch become the blob's; where the blob exists
-  // already they are removed. Returns the digest.
-  absl::StatusOr<Digest> PublishScratch(int fd, int64_t accounted_bytes);
+  // Hashes the file and publishes it by link(2), copying nothing. Nobody may
+  // write to the file from now on.
+  struct PublishedScratch {
+    Digest digest;
+    Lease lease;
+    // The file is the blob's, and `accounted_bytes` of scratch are its account.
+    // False if the digest was resident: it keeps its own file, and this one is
+    // scratch still.
+    bool is_linked = false;
+  };
+  absl::StatusOr<PublishedScratch> PublishScratch(int fd,
+                                                  int64_t accounted_bytes);
 
   bool Contains(const Digest& digest) const;
   // Those that are not here, in the order given, each once. Marks the others as
@@ -305,7 +312,10 @@ class BlobStore {
     std::weak_ptr<const OpenBlob> newest;
     int count = 0;
   };
-  enum class PublishResult { kLinked, kExisted };
+  struct Publication {
+    bool is_linked = false;  // False if the digest was resident already.
+    Lease lease;
+  };
   enum class EvictReason { kSpace, kRequest, kDamage };
 
   BlobStore(Disk& disk, const Clock& clock, Options options);
@@ -347,8 +357,8 @@ class BlobStore {
   absl::StatusOr<UniqueFd> NewFile(const char* directory);
   // Gives a complete, verified file its name. `accounted_bytes` of `from`
   // become the blob's, if it is linked.
-  absl::StatusOr<PublishResult> Publish(int fd, const Digest& digest,
-                                        Owner from, int64_t accounted_bytes);
+  absl::StatusOr<Publication> Publish(int fd, const Digest& digest, Owner from,
+                                      int64_t accounted_bytes);
   absl::Status LinkLocked(Shard& shard, int fd, const Digest& digest)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
   absl::Status ReplaceForeignLocked(Shard& shard, int fd, const Digest& digest)

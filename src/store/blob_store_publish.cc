@@ -158,9 +158,9 @@ class BlobStore::StoreUpload final : public Upload {
     }
     // A file of the empty blob needs nothing but is written like any other.
     ASSIGN_OR_RETURN(
-        const PublishResult result,
+        const Publication publication,
         store_.Publish(fd_.get(), digest_, Owner::kUploads, reserved_bytes_));
-    if (result == PublishResult::kLinked) reserved_bytes_ = 0;
+    if (publication.is_linked) reserved_bytes_ = 0;
     return absl::OkStatus();
   }
 
@@ -213,26 +213,31 @@ absl::Status BlobStore::ReserveScratch(int64_t bytes) {
   return Reserve(Owner::kScratch, bytes);
 }
 
-absl::StatusOr<Digest> BlobStore::PublishScratch(int fd,
-                                                 int64_t accounted_bytes) {
+absl::StatusOr<BlobStore::PublishedScratch> BlobStore::PublishScratch(
+    int fd, int64_t accounted_bytes) {
   ASSIGN_OR_RETURN(const Digest digest, HashFile(disk_, fd, [](int64_t) {}));
-  absl::StatusOr<PublishResult> result =
+  absl::StatusOr<Publication> publication =
       Publish(fd, digest, Owner::kScratch, accounted_bytes);
-  if (!result.ok()) {
-    return Annotate(result.status(), "storing ", digest.ToString());
+  if (!publication.ok()) {
+    return Annotate(publication.status(), "storing ", digest.ToString());
   }
-  if (*result == PublishResult::kExisted) {
-    ledger_.Remove(Owner::kScratch, accounted_bytes);
-  }
-  return digest;
+  return PublishedScratch{.digest = digest,
+                          .lease = std::move(publication->lease),
+                          .is_linked = publication->is_linked};
 }
 
-absl::StatusOr<BlobStore::PublishResult> BlobStore::Publish(
+absl::StatusOr<BlobStore::Publication> BlobStore::Publish(
     int fd, const Digest& digest, Owner from, int64_t accounted_bytes) {
+  Publication publication;
   Shard& shard = shards_[ShardOf(digest)];
   {
     MutexLock shard_lock(shard.mu);
-    if (TouchIfResident(digest)) return PublishResult::kExisted;
+    // Whoever publishes holds a lease before anybody can evict the blob again.
+    absl::StatusOr<Lease> resident = LeaseBlob(digest);
+    if (resident.ok()) {
+      publication.lease = *std::move(resident);
+      return publication;
+    }
     ledger_.Add(Owner::kIndex, kDirectoryGrowthBlocks * block_bytes_);
     absl::Status linked = LinkLocked(shard, fd, digest);
     SettleDirectoryLocked(shard, ShardOf(digest));
@@ -251,12 +256,15 @@ absl::StatusOr<BlobStore::PublishResult> BlobStore::Publish(
     ledger_.Move(from, Owner::kBlobs, accounted_bytes);
     slots_.SetAllocated(slot, accounted_bytes);
     SetAllocatedLocked(slot, bytes);
+    slots_.AddLease(slot);
+    publication.lease = Lease(this, slots_.IdOf(slot));
+    publication.is_linked = true;
     fresh_.push_back(slots_.IdOf(slot));
     is_changed_ = true;
   }
   published_.fetch_add(1);
   if (listener_.published) listener_.published(digest);
-  return PublishResult::kLinked;
+  return publication;
 }
 
 absl::Status BlobStore::LinkLocked(Shard& shard, int fd, const Digest& digest) {

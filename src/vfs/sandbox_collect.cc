@@ -57,17 +57,14 @@ absl::Status Sandbox::PublishFile(FileNode& file) {
     scratch = file.scratch;
   }
   if (scratch == nullptr) return absl::OkStatus();  // Published before.
-  absl::StatusOr<Digest> digest = scratch->Publish();
-  absl::StatusOr<Lease> lease;
-  if (digest.ok()) lease = context_.store.LeaseBlob(*digest);
+  absl::StatusOr<BlobStore::PublishedScratch> published = scratch->Publish();
   MutexLock lock(mu_);
   copied_.NotifyAll();
   // Another collection published it meanwhile.
   if (file.scratch != scratch) return CheckAliveLocked();
-  RETURN_IF_ERROR(digest.status());
-  RETURN_IF_ERROR(lease.status());
+  RETURN_IF_ERROR(published.status());
   file.published = std::make_unique<FileNode::Published>(
-      FileNode::Published{*digest, *std::move(lease)});
+      FileNode::Published{published->digest, std::move(published->lease)});
   file.scratch = nullptr;
   return absl::OkStatus();
 }

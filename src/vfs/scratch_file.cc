@@ -161,17 +161,37 @@ absl::Status ScratchFile::CopyFrom(const OpenBlob& blob, int64_t bytes) {
   return copied;
 }
 
-absl::StatusOr<Digest> ScratchFile::Publish() {
+absl::StatusOr<size_t> ScratchFile::CopyRange(int from, int64_t from_offset,
+                                              int64_t to_offset,
+                                              size_t length) {
+  ReaderLock lock(io_mu_);
+  RETURN_IF_ERROR(CheckWritable());
+  const auto wanted =
+      static_cast<int64_t>(std::min(length, static_cast<size_t>(kCopyBytes)));
+  ASSIGN_OR_RETURN(const int64_t reserved, Reserve(RoomFor(wanted)));
+  off_t in = from_offset;
+  off_t out = to_offset;
+  const ssize_t copied = copy_file_range(from, &in, fd_.get(), &out,
+                                         static_cast<size_t>(wanted), 0);
+  const int error_number = errno;
+  Settle(reserved);
+  if (copied < 0) return ErrnoStatus(error_number, "copying a range");
+  return static_cast<size_t>(copied);
+}
+
+absl::StatusOr<BlobStore::PublishedScratch> ScratchFile::Publish() {
   WriterLock lock(io_mu_);
   RETURN_IF_ERROR(CheckWritable());
   MutexLock settle(settle_mu_);
-  ASSIGN_OR_RETURN(const Digest digest,
+  ASSIGN_OR_RETURN(BlobStore::PublishedScratch published,
                    store_.PublishScratch(fd_.get(), accounted_));
-  // The bytes are the blob's now, and none of the sandbox's.
-  budget_->GiveBack(accounted_);
-  accounted_ = 0;
+  if (published.is_linked) {
+    // The bytes are the blob's now, and none of the sandbox's.
+    budget_->GiveBack(accounted_);
+    accounted_ = 0;
+  }
   published_ = true;
-  return digest;
+  return published;
 }
 
 absl::StatusOr<size_t> ScratchFile::Read(int64_t offset,

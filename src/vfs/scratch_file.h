@@ -54,18 +54,23 @@ class ScratchFile {
   // system can (reflink) and copying them inside the kernel elsewhere.
   absl::Status CopyFrom(const OpenBlob& blob, int64_t bytes);
 
-  // These four fail with FailedPrecondition, and nothing done, once the file
+  // These five fail with FailedPrecondition, and nothing done, once the file
   // has become a blob: its node then has other bytes.
   absl::StatusOr<size_t> Write(int64_t offset, absl::string_view bytes);
   absl::Status Truncate(int64_t size);
+  // From an open file, as copy_file_range(2); at most 64 MiB at once.
+  absl::StatusOr<size_t> CopyRange(int from, int64_t from_offset,
+                                   int64_t to_offset, size_t length);
   // `mode` as in fallocate(2).
   absl::Status Allocate(int mode, int64_t offset, int64_t length);
   // Hashes and publishes; from here on the file is a blob's.
-  absl::StatusOr<Digest> Publish();
+  absl::StatusOr<BlobStore::PublishedScratch> Publish();
 
   absl::StatusOr<size_t> Read(int64_t offset, absl::Span<char> buffer) const;
   absl::StatusOr<int64_t> Seek(int64_t offset, int whence) const;
   absl::Status Sync() const;
+  // For reading, while the file lives.
+  int fd() const { return fd_.get(); }
   // As of the last change; no system call.
   int64_t size() const { return size_.load(); }
   int64_t blocks() const { return blocks_.load(); }  // Of 512 bytes.
