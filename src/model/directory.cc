@@ -189,7 +189,7 @@ void FillProperties(const NodeProperties& properties,
 }
 
 bool SaysAnything(const NodeProperties& properties) {
-  return properties != NodeProperties();
+  return properties.mtime.has_value() || properties.unix_mode.has_value();
 }
 
 void FillDigest(const Digest& digest, rev2::Digest& message) {
