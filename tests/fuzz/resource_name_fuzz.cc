@@ -1,0 +1,30 @@
+// ByteStream's resource names.
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "control/resource_name.h"
+
+namespace casement {
+namespace {
+
+void CheckNames(const absl::StatusOr<Digest>& digest, absl::string_view name) {
+  if (!digest.ok()) {
+    CASEMENT_CHECK(absl::IsInvalidArgument(digest.status()));
+    return;
+  }
+  CASEMENT_CHECK(
+      absl::StrContains(name, absl::StrCat("blobs/", digest->HexHash(), "/")));
+}
+
+}  // namespace
+}  // namespace casement
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const absl::string_view name(reinterpret_cast<const char*>(data), size);
+  casement::CheckNames(casement::ParseReadName(name), name);
+  casement::CheckNames(casement::ParseWriteName(name), name);
+  return 0;
+}
