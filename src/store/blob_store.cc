@@ -122,9 +122,15 @@ absl::StatusOr<BlobRef> BlobStore::Ref(const Digest& digest) {
 
 absl::StatusOr<Lease> BlobStore::LeaseBlob(const Digest& digest) {
   if (digest.size_bytes() == 0) return Lease(this, kEmptyBlobId);
+  std::optional<Lease> lease = LeaseResident(digest);
+  if (!lease.has_value()) return NotHere();
+  return *std::move(lease);
+}
+
+std::optional<Lease> BlobStore::LeaseResident(const Digest& digest) {
   MutexLock lock(mu_);
   Slot* const slot = slots_.Find(digest);
-  if (slot == nullptr) return NotHere();
+  if (slot == nullptr) return std::nullopt;
   slot->used = NextTick();
   slots_.AddLease(*slot);
   return Lease(this, slots_.IdOf(*slot));

@@ -366,6 +366,8 @@ class BlobStore {
   void SettleDirectoryLocked(Shard& shard, size_t number)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
   bool TouchIfResident(const Digest& digest);
+  // Also of the empty blob only if it is stored.
+  std::optional<Lease> LeaseResident(const Digest& digest);
 
   // blob_store_evict.cc
   //

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -233,8 +234,7 @@ absl::StatusOr<BlobStore::Publication> BlobStore::Publish(
   {
     MutexLock shard_lock(shard.mu);
     // Whoever publishes holds a lease before anybody can evict the blob again.
-    absl::StatusOr<Lease> resident = LeaseBlob(digest);
-    if (resident.ok()) {
+    if (std::optional<Lease> resident = LeaseResident(digest)) {
       publication.lease = *std::move(resident);
       return publication;
     }

@@ -448,7 +448,7 @@ TEST_F(BlobStoreTest, ListsResidentBlobsInPieces) {
   EXPECT_THAT(store_->List(1'000'000, 10), IsEmpty());
 }
 
-TEST_F(BlobStoreTest, PublishesAScratchFileByLink) {
+TEST_F(BlobStoreTest, PublishesAScratchFileByLinkAndLeasesIt) {
   const std::string bytes = BytesOf(1, 50'000);
   ASSERT_EQ(store_->ReserveScratch(53'248), absl::OkStatus());
   absl::StatusOr<UniqueFd> fd = store_->NewScratchFile();
@@ -456,25 +456,37 @@ TEST_F(BlobStoreTest, PublishesAScratchFileByLink) {
   ASSERT_EQ(pwrite(fd->get(), bytes.data(), bytes.size(), 0), 50'000);
   struct stat scratch;
   ASSERT_EQ(fstat(fd->get(), &scratch), 0);
-  const absl::StatusOr<Digest> digest =
-      store_->PublishScratch(fd->get(), 53'248);
-  ASSERT_TRUE(digest.ok()) << digest.status();
-  EXPECT_EQ(*digest, Digest::Of(bytes));
+  {
+    const absl::StatusOr<BlobStore::PublishedScratch> published =
+        store_->PublishScratch(fd->get(), 53'248);
+    ASSERT_TRUE(published.ok()) << published.status();
+    EXPECT_EQ(published->digest, Digest::Of(bytes));
+    EXPECT_TRUE(published->is_linked);
+    EXPECT_EQ(store_->GetStats().leased_blobs, 1);
+  }
+  EXPECT_EQ(store_->GetStats().leased_blobs, 0);
   struct stat blob;
-  ASSERT_EQ(stat(PathOf(*digest).c_str(), &blob), 0);
+  ASSERT_EQ(stat(PathOf(Digest::Of(bytes)).c_str(), &blob), 0);
   EXPECT_EQ(blob.st_ino, scratch.st_ino);
   EXPECT_EQ(blob.st_mode & 07777, 0444u);
   EXPECT_EQ(store_->ledger().Get(Owner::kScratch), 0);
   ExpectSound();
 }
 
-TEST_F(BlobStoreTest, AScratchFileOfAResidentBlobIsNoLongerAccounted) {
+// G3: its bytes are there until it is closed.
+TEST_F(BlobStoreTest, AScratchFileOfAResidentBlobStaysScratch) {
   const Digest digest = MustPut("hello");
   ASSERT_EQ(store_->ReserveScratch(4096), absl::OkStatus());
   absl::StatusOr<UniqueFd> fd = store_->NewScratchFile();
   ASSERT_EQ(pwrite(fd->get(), "hello", 5, 0), 5);
-  EXPECT_EQ(*store_->PublishScratch(fd->get(), 4096), digest);
-  EXPECT_EQ(store_->ledger().Get(Owner::kScratch), 0);
+  const absl::StatusOr<BlobStore::PublishedScratch> published =
+      store_->PublishScratch(fd->get(), 4096);
+  ASSERT_TRUE(published.ok()) << published.status();
+  EXPECT_EQ(published->digest, digest);
+  EXPECT_FALSE(published->is_linked);
+  EXPECT_EQ(store_->GetStats().leased_blobs, 1);
+  EXPECT_EQ(store_->ledger().Get(Owner::kScratch), 4096);
+  store_->ledger().Remove(Owner::kScratch, 4096);
   store_->CheckInvariants();
 }
 
