@@ -22,8 +22,6 @@
 #include "base/unique_fd.h"
 #include "nlohmann/json.hpp"
 
-extern char** environ;
-
 namespace casement {
 namespace {
 
@@ -148,6 +146,7 @@ class StatusPipe {
 absl::StatusOr<pid_t> Spawn(const std::vector<std::string>& words,
                             int inherited_fd, bool stdout_to_stderr) {
   std::vector<char*> argv;
+  argv.reserve(words.size() + 1);
   for (const std::string& word : words) {
     argv.push_back(const_cast<char*>(word.c_str()));
   }

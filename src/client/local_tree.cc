@@ -126,7 +126,7 @@ std::string LocalTree::RelativePath(size_t folder,
   std::vector<absl::string_view> names;
   if (!name.empty()) names.push_back(name);
   for (; folder != 0; folder = folders_[folder].parent) {
-    names.push_back(folders_[folder].name);
+    names.emplace_back(folders_[folder].name);
   }
   std::string path;
   for (auto part = names.rbegin(); part != names.rend(); ++part) {

@@ -162,7 +162,6 @@ absl::Status ParseMessage(absl::string_view bytes, rev2::Directory& message) {
     return Invalid(absl::StrCat("it has ", bytes.size(), " bytes, ",
                                 kDirectoryBytesMax, " is the most"));
   }
-  // Not a string's text in UTF-8 is among what makes this fail.
   if (!message.ParseFromArray(bytes.data(), static_cast<int>(bytes.size()))) {
     return Invalid("it is no Directory message");
   }

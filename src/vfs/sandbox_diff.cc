@@ -132,7 +132,7 @@ class SandboxDiff {
   }
 
   void Compare(const Pair& in, std::optional<size_t> before,
-               const std::optional<Current>& now, std::string path) {
+               const std::optional<Current>& now, const std::string& path) {
     const InternedDirectory* before_directory = nullptr;
     const Directory::Entry* entry = nullptr;
     if (before.has_value()) {

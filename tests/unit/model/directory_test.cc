@@ -133,6 +133,15 @@ TEST(DirectoryBuilder, WritesTheCanonicalBytes) {
   EXPECT_EQ(builder.Build(), message.SerializeAsString());
 }
 
+TEST(DirectoryBuilder, NamesAndTargetsNeedNotBeUtf8) {
+  DirectoryBuilder builder;
+  builder.AddFile("\xff\x80 name", kDigest, false);
+  builder.AddSymlink("link", "\xc3 target");
+  const auto directory = MustParse(builder.Build());
+  EXPECT_EQ(directory->entries()[1].name, "\xff\x80 name");
+  EXPECT_EQ(directory->entries()[0].target, "\xc3 target");
+}
+
 TEST(DirectoryBuilder, NamesSortAsBytesNotAsLetters) {
   DirectoryBuilder builder;
   builder.AddFile("\xc3\xa4", kDigest, false);  // An umlaut, in UTF-8.
