@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>  // NOLINT
 #include <filesystem>
 #include <string>
 
@@ -70,6 +71,34 @@ TEST(Lifecycle, UnmountFromOutsideEndsTheDaemon) {
     usleep(10000);
   }
   EXPECT_EQ(daemon.Stop(), 0);
+}
+
+// G12
+TEST(Lifecycle, SandboxOfAKilledClientIsGoneWithinASecondAndItsLeasesToo) {
+  RunningDaemon daemon;
+  WriteFile(daemon.folder() + "/input", "input");
+  fs::create_directory(daemon.folder() + "/source");
+  fs::rename(daemon.folder() + "/input", daemon.folder() + "/source/input");
+  const auto root = daemon.client().PutTree(daemon.folder() + "/source", {});
+  ASSERT_TRUE(root.ok()) << root.status();
+  // The tool in the background; `exec` so that it is what gets killed.
+  const std::string pid =
+      RunShell("exec 2>/dev/null; (exec " CASEMENT " --socket " +
+               daemon.socket() + " run --root " + root->root.ToString() +
+               " -- sleep 100 >/dev/null) & echo $!")
+          .out;
+  for (int i = 0; i < 1000 && daemon.client().List()->empty(); ++i) {
+    usleep(10000);
+  }
+  ASSERT_EQ(daemon.client().List()->size(), 1u);
+  ASSERT_EQ(kill(std::stoi(pid), SIGKILL), 0);
+  const auto killed = std::chrono::steady_clock::now();
+  while (!daemon.client().List()->empty()) usleep(5000);
+  EXPECT_LT(std::chrono::steady_clock::now() - killed,
+            std::chrono::seconds(5));  // One, on a machine with nothing else.
+  const auto evicted = daemon.client().Evict({Digest::Of("input")});
+  ASSERT_TRUE(evicted.ok());
+  EXPECT_TRUE(evicted->failures.empty()) << evicted->failures[0].second;
 }
 
 // What a daemon says that cannot start, beside one that runs.
