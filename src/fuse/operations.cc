@@ -27,9 +27,24 @@ FileSystem& Vfs(fuse_req_t req, Request kind) {
   return adapter.vfs;
 }
 
+bool IsInGroup(fuse_req_t req, uint32_t gid) {
+  if (fuse_req_ctx(req)->gid == gid) return true;
+  std::vector<gid_t> groups(64);
+  const int count =
+      fuse_req_getgroups(req, static_cast<int>(groups.size()), groups.data());
+  if (count > static_cast<int>(groups.size())) {
+    groups.resize(static_cast<size_t>(count));
+    fuse_req_getgroups(req, count, groups.data());
+  }
+  groups.resize(static_cast<size_t>(std::max(count, 0)));
+  return std::find(groups.begin(), groups.end(), gid) != groups.end();
+}
+
 Caller CallerOf(fuse_req_t req) {
   const fuse_ctx* const context = fuse_req_ctx(req);
-  return {.uid = context->uid, .gid = context->gid};
+  return {.uid = context->uid,
+          .gid = context->gid,
+          .is_in_group = [req](uint32_t gid) { return IsInGroup(req, gid); }};
 }
 
 void Want(fuse_conn_info* connection, uint64_t capability, bool on) {
@@ -114,7 +129,6 @@ AttributeChange ChangeOf(const struct stat& wanted, int which) {
                     .time = wanted.st_mtim};
   }
   change.clear_suid = (which & FUSE_SET_ATTR_KILL_SUID) != 0;
-  change.clear_sgid = (which & FUSE_SET_ATTR_KILL_SGID) != 0;
   return change;
 }
 
@@ -180,7 +194,10 @@ void OnRename(fuse_req_t req, fuse_ino_t parent, const char* name,
 void OnOpen(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file) {
   FileSystem& vfs = Vfs(req, Request::kOpen);
   Adapter& adapter = AdapterOf(req);
-  const absl::StatusOr<Opened> opened = vfs.Open(ino, file->flags);
+  const absl::StatusOr<Opened> opened =
+      vfs.Open(ino, {.flags = file->flags,
+                     .clear_suid = file->kill_suidgid != 0,
+                     .caller = CallerOf(req)});
   if (!opened.ok()) return ReplyError(req, opened.status());
   file->noflush = 1;
   if (opened->passthrough == nullptr) {
@@ -230,8 +247,9 @@ void OnWrite(fuse_req_t req, fuse_ino_t ino, const char* bytes, size_t size,
              off_t offset, fuse_file_info* file) {
   const absl::StatusOr<size_t> wrote =
       Vfs(req, Request::kWrite)
-          .Write(ino, offset, absl::string_view(bytes, size),
-                 file->kill_suidgid != 0);
+          .Write(
+              ino, offset, absl::string_view(bytes, size),
+              {.clear_suid = file->kill_suidgid != 0, .caller = CallerOf(req)});
   if (!wrote.ok()) return ReplyError(req, wrote.status());
   fuse_reply_write(req, *wrote);
 }
@@ -347,22 +365,28 @@ void OnStatfs(fuse_req_t req, fuse_ino_t ino) {
   fuse_reply_statfs(req, &shown);
 }
 
-void OnCreate(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
-              fuse_file_info* file) {
-  FileSystem& vfs = Vfs(req, Request::kCreate);
-  const absl::StatusOr<Entry> entry =
-      vfs.MakeFile(parent, name, S_IFREG | mode, CallerOf(req));
+void ReplyOpenedNew(fuse_req_t req, const absl::StatusOr<Entry>& entry,
+                    fuse_file_info* file) {
   if (!entry.ok()) return ReplyError(req, entry.status());
   file->keep_cache = 1;
   file->noflush = 1;
   const fuse_entry_param param = EntryParamOf(*entry);
-  if (fuse_reply_create(req, &param, file) != 0) vfs.Forget(entry->id, 1);
+  if (fuse_reply_create(req, &param, file) != 0) {
+    AdapterOf(req).vfs.Forget(entry->id, 1);
+  }
+}
+
+void OnCreate(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
+              fuse_file_info* file) {
+  FileSystem& vfs = Vfs(req, Request::kCreate);
+  ReplyOpenedNew(req, vfs.MakeFile(parent, name, S_IFREG | mode, CallerOf(req)),
+                 file);
 }
 
 void OnFallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
                  off_t length, fuse_file_info* /*file*/) {
-  ReplyStatus(
-      req, Vfs(req, Request::kFallocate).Allocate(ino, mode, offset, length));
+  ReplyStatus(req, Vfs(req, Request::kFallocate)
+                       .Allocate(ino, mode, offset, length, CallerOf(req)));
 }
 
 void OnLseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
@@ -371,6 +395,55 @@ void OnLseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
       Vfs(req, Request::kLseek).Seek(ino, offset, whence);
   if (!found.ok()) return ReplyError(req, found.status());
   fuse_reply_lseek(req, *found);
+}
+
+void OnTmpfile(fuse_req_t req, fuse_ino_t parent, mode_t mode,
+               fuse_file_info* file) {
+  FileSystem& vfs = Vfs(req, Request::kTmpfile);
+  ReplyOpenedNew(req, vfs.MakeTemporary(parent, mode, CallerOf(req)), file);
+}
+
+void OnCopyFileRange(fuse_req_t req, fuse_ino_t from, off_t from_offset,
+                     fuse_file_info* /*from_file*/, fuse_ino_t to,
+                     off_t to_offset, fuse_file_info* /*to_file*/,
+                     size_t length, int /*flags*/) {
+  const absl::StatusOr<size_t> copied =
+      Vfs(req, Request::kCopyFileRange)
+          .CopyRange(from, from_offset, to, to_offset, length, CallerOf(req));
+  if (!copied.ok()) return ReplyError(req, copied.status());
+  fuse_reply_write(req, *copied);
+}
+
+// `size` 0 asks how much there is.
+void ReplyXattr(fuse_req_t req, const absl::StatusOr<std::string>& value,
+                size_t size) {
+  if (!value.ok()) return ReplyError(req, value.status());
+  if (size == 0) {
+    fuse_reply_xattr(req, value->size());
+  } else if (value->size() > size) {
+    fuse_reply_err(req, ERANGE);
+  } else {
+    fuse_reply_buf(req, value->data(), value->size());
+  }
+}
+
+void OnGetxattr(fuse_req_t req, fuse_ino_t ino, const char* name, size_t size) {
+  ReplyXattr(req, Vfs(req, Request::kGetxattr).GetXattr(ino, name), size);
+}
+
+void OnListxattr(fuse_req_t req, fuse_ino_t ino, size_t size) {
+  ReplyXattr(req, Vfs(req, Request::kListxattr).ListXattrs(ino), size);
+}
+
+void OnSetxattr(fuse_req_t req, fuse_ino_t ino, const char* name,
+                const char* value, size_t size, int flags) {
+  ReplyStatus(req,
+              Vfs(req, Request::kSetxattr)
+                  .SetXattr(ino, name, absl::string_view(value, size), flags));
+}
+
+void OnRemovexattr(fuse_req_t req, fuse_ino_t ino, const char* name) {
+  ReplyStatus(req, Vfs(req, Request::kRemovexattr).RemoveXattr(ino, name));
 }
 
 }  // namespace
@@ -425,6 +498,18 @@ absl::string_view NameOf(Request request) {
       return "fallocate";
     case Request::kLseek:
       return "lseek";
+    case Request::kTmpfile:
+      return "tmpfile";
+    case Request::kCopyFileRange:
+      return "copy_file_range";
+    case Request::kGetxattr:
+      return "getxattr";
+    case Request::kListxattr:
+      return "listxattr";
+    case Request::kSetxattr:
+      return "setxattr";
+    case Request::kRemovexattr:
+      return "removexattr";
   }
   return "";
 }
@@ -452,11 +537,17 @@ fuse_lowlevel_ops Operations() {
       .opendir = OnOpendir,
       .readdir = OnReaddir,
       .statfs = OnStatfs,
+      .setxattr = OnSetxattr,
+      .getxattr = OnGetxattr,
+      .listxattr = OnListxattr,
+      .removexattr = OnRemovexattr,
       .create = OnCreate,
       .forget_multi = OnForgetMulti,
       .fallocate = OnFallocate,
       .readdirplus = OnReaddirplus,
+      .copy_file_range = OnCopyFileRange,
       .lseek = OnLseek,
+      .tmpfile = OnTmpfile,
   };
 }
 

@@ -41,8 +41,14 @@ enum class Request : uint8_t {
   kCreate,
   kFallocate,
   kLseek,
+  kTmpfile,
+  kCopyFileRange,
+  kGetxattr,
+  kListxattr,
+  kSetxattr,
+  kRemovexattr,
 };
-inline constexpr size_t kRequestKinds = 24;
+inline constexpr size_t kRequestKinds = 30;
 // "lookup", "forget"...
 absl::string_view NameOf(Request request);
 

@@ -50,7 +50,8 @@ class Area {
     return ErrnoStatus(EINVAL, "not a symlink");
   }
   // `id` is the number under which the kernel opens the node.
-  virtual absl::StatusOr<Opened> Open(Node& node, InodeId id, int flags) {
+  virtual absl::StatusOr<Opened> Open(Node& node, InodeId id,
+                                      const OpenRequest& request) {
     return ErrnoStatus(EINVAL, "not a file");
   }
   // A file that was open in passthrough mode under this `id` was closed.
@@ -67,7 +68,7 @@ class Area {
   }
   virtual absl::StatusOr<size_t> Write(Node& node, int64_t offset,
                                        absl::string_view bytes,
-                                       bool clear_suid) {
+                                       const WriteRequest& request) {
     return ReadOnly();
   }
   virtual absl::StatusOr<Entry> MakeDirectory(Place place, uint32_t mode,
@@ -94,13 +95,44 @@ class Area {
     return ReadOnly();
   }
   virtual absl::Status Allocate(Node& node, int mode, int64_t offset,
-                                int64_t length) {
+                                int64_t length, const Caller& caller) {
     return ReadOnly();
   }
   virtual absl::StatusOr<int64_t> Seek(Node& node, int64_t offset, int whence) {
     return ErrnoStatus(EINVAL, "not a file");
   }
   virtual absl::Status Sync(Node& node) { return absl::OkStatus(); }
+  // How many bytes were copied: fewer than wanted at the end of `from`, or
+  // because it is much.
+  virtual absl::StatusOr<size_t> CopyRange(Node& from, int64_t from_offset,
+                                           Node& to, int64_t to_offset,
+                                           size_t length,
+                                           const Caller& caller) {
+    return ReadOnly();
+  }
+  // A file without a name (O_TMPFILE); Link() can give it one.
+  virtual absl::StatusOr<Entry> MakeTemporary(Node& directory, uint32_t mode,
+                                              const Caller& caller) {
+    return ReadOnly();
+  }
+
+  // Extended attributes; the kernel has checked who may do it.
+  virtual absl::StatusOr<std::string> GetXattr(Node& node,
+                                               absl::string_view name) {
+    return ErrnoStatus(ENODATA, "no extended attributes here");
+  }
+  // The names, each with a NUL at its end.
+  virtual absl::StatusOr<std::string> ListXattrs(Node& node) {
+    return std::string();
+  }
+  // `flags` as in setxattr(2).
+  virtual absl::Status SetXattr(Node& node, absl::string_view name,
+                                absl::string_view value, int flags) {
+    return ReadOnly();
+  }
+  virtual absl::Status RemoveXattr(Node& node, absl::string_view name) {
+    return ReadOnly();
+  }
 
  protected:
   static absl::Status ReadOnly() {

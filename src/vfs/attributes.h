@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <ctime>
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -54,14 +55,28 @@ struct AttributeChange {
   std::optional<int64_t> size;
   std::optional<NewTime> atime;
   std::optional<NewTime> mtime;
+  // S_ISUID and S_ISGID are to go, as after a write by another user.
   bool clear_suid = false;
-  bool clear_sgid = false;
 };
 
 // Who asks.
 struct Caller {
   uint32_t uid = 0;
   uint32_t gid = 0;
+  // Whether it is in this group, be it by a supplementary one. May read files:
+  // not to be asked with a lock held.
+  std::function<bool(uint32_t gid)> is_in_group;
+};
+
+struct WriteRequest {
+  bool clear_suid = false;  // S_ISUID and S_ISGID are to go.
+  Caller caller;
+};
+
+struct OpenRequest {
+  int flags = 0;            // As in open(2).
+  bool clear_suid = false;  // With O_TRUNC: S_ISUID and S_ISGID are to go.
+  Caller caller;
 };
 
 // The answer to an open. Data calls work from the node alone, so there is no

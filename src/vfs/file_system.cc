@@ -51,9 +51,10 @@ absl::Status FileSystem::List(InodeId id, uint64_t position,
   return node.area->List(node, position, sink);
 }
 
-absl::StatusOr<Opened> FileSystem::Open(InodeId id, int flags) {
+absl::StatusOr<Opened> FileSystem::Open(InodeId id,
+                                        const OpenRequest& request) {
   FIND_NODE(node, id);
-  return node.area->Open(node, id, flags);
+  return node.area->Open(node, id, request);
 }
 
 void FileSystem::Closed(InodeId id) {
@@ -69,15 +70,15 @@ absl::StatusOr<size_t> FileSystem::Read(InodeId id, int64_t offset,
 
 absl::StatusOr<size_t> FileSystem::Write(InodeId id, int64_t offset,
                                          absl::string_view bytes,
-                                         bool clear_suid) {
+                                         const WriteRequest& request) {
   FIND_NODE(node, id);
-  return node.area->Write(node, offset, bytes, clear_suid);
+  return node.area->Write(node, offset, bytes, request);
 }
 
 absl::Status FileSystem::Allocate(InodeId id, int mode, int64_t offset,
-                                  int64_t length) {
+                                  int64_t length, const Caller& caller) {
   FIND_NODE(node, id);
-  return node.area->Allocate(node, mode, offset, length);
+  return node.area->Allocate(node, mode, offset, length, caller);
 }
 
 absl::StatusOr<int64_t> FileSystem::Seek(InodeId id, int64_t offset,
@@ -89,6 +90,42 @@ absl::StatusOr<int64_t> FileSystem::Seek(InodeId id, int64_t offset,
 absl::Status FileSystem::Sync(InodeId id) {
   FIND_NODE(node, id);
   return node.area->Sync(node);
+}
+
+absl::StatusOr<size_t> FileSystem::CopyRange(InodeId from, int64_t from_offset,
+                                             InodeId to, int64_t to_offset,
+                                             size_t length,
+                                             const Caller& caller) {
+  FIND_NODE(source, from);
+  FIND_NODE(target, to);
+  if (source.area != target.area) {
+    // The kernel then copies through its own pages.
+    return ErrnoStatus(EXDEV, "copying between sandboxes");
+  }
+  return source.area->CopyRange(source, from_offset, target, to_offset, length,
+                                caller);
+}
+
+absl::StatusOr<std::string> FileSystem::GetXattr(InodeId id,
+                                                 absl::string_view name) {
+  FIND_NODE(node, id);
+  return node.area->GetXattr(node, name);
+}
+
+absl::StatusOr<std::string> FileSystem::ListXattrs(InodeId id) {
+  FIND_NODE(node, id);
+  return node.area->ListXattrs(node);
+}
+
+absl::Status FileSystem::SetXattr(InodeId id, absl::string_view name,
+                                  absl::string_view value, int flags) {
+  FIND_NODE(node, id);
+  return node.area->SetXattr(node, name, value, flags);
+}
+
+absl::Status FileSystem::RemoveXattr(InodeId id, absl::string_view name) {
+  FIND_NODE(node, id);
+  return node.area->RemoveXattr(node, name);
 }
 
 absl::StatusOr<Entry> FileSystem::MakeDirectory(InodeId parent,
@@ -105,6 +142,12 @@ absl::StatusOr<Entry> FileSystem::MakeFile(InodeId parent,
                                            const Caller& caller) {
   FIND_NODE(directory, parent);
   return directory.area->MakeFile({directory, name}, mode, caller);
+}
+
+absl::StatusOr<Entry> FileSystem::MakeTemporary(InodeId parent, uint32_t mode,
+                                                const Caller& caller) {
+  FIND_NODE(directory, parent);
+  return directory.area->MakeTemporary(directory, mode, caller);
 }
 
 absl::StatusOr<Entry> FileSystem::MakeSymlink(InodeId parent,

@@ -35,20 +35,33 @@ class FileSystem {
   absl::StatusOr<std::string> ReadLink(InodeId id);
   absl::Status List(InodeId id, uint64_t position, const ListSink& sink);
 
-  absl::StatusOr<Opened> Open(InodeId id, int flags);
+  absl::StatusOr<Opened> Open(InodeId id, const OpenRequest& request);
   void Closed(InodeId id);
   absl::StatusOr<size_t> Read(InodeId id, int64_t offset,
                               absl::Span<char> buffer);
   absl::StatusOr<size_t> Write(InodeId id, int64_t offset,
-                               absl::string_view bytes, bool clear_suid);
-  absl::Status Allocate(InodeId id, int mode, int64_t offset, int64_t length);
+                               absl::string_view bytes,
+                               const WriteRequest& request);
+  absl::Status Allocate(InodeId id, int mode, int64_t offset, int64_t length,
+                        const Caller& caller);
   absl::StatusOr<int64_t> Seek(InodeId id, int64_t offset, int whence);
   absl::Status Sync(InodeId id);
+  absl::StatusOr<size_t> CopyRange(InodeId from, int64_t from_offset,
+                                   InodeId to, int64_t to_offset, size_t length,
+                                   const Caller& caller);
+
+  absl::StatusOr<std::string> GetXattr(InodeId id, absl::string_view name);
+  absl::StatusOr<std::string> ListXattrs(InodeId id);
+  absl::Status SetXattr(InodeId id, absl::string_view name,
+                        absl::string_view value, int flags);
+  absl::Status RemoveXattr(InodeId id, absl::string_view name);
 
   absl::StatusOr<Entry> MakeDirectory(InodeId parent, absl::string_view name,
                                       uint32_t mode, const Caller& caller);
   absl::StatusOr<Entry> MakeFile(InodeId parent, absl::string_view name,
                                  uint32_t mode, const Caller& caller);
+  absl::StatusOr<Entry> MakeTemporary(InodeId parent, uint32_t mode,
+                                      const Caller& caller);
   absl::StatusOr<Entry> MakeSymlink(InodeId parent, absl::string_view name,
                                     absl::string_view target,
                                     const Caller& caller);

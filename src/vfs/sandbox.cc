@@ -16,6 +16,15 @@ namespace {
 
 constexpr uint32_t kPermissionBits = 07777;
 
+// The kernel's way to ask that S_ISUID and S_ISGID go, as before a write by
+// another user, and of chown(2) to the owner and group -1. Which of the two it
+// is cannot be told.
+bool ChangesNothing(const AttributeChange& change) {
+  return !change.mode.has_value() && !change.uid.has_value() &&
+         !change.gid.has_value() && !change.size.has_value() &&
+         !change.atime.has_value() && !change.mtime.has_value();
+}
+
 absl::Status Stale() { return ErrnoStatus(ESTALE, "the sandbox is gone"); }
 
 }  // namespace
@@ -34,7 +43,6 @@ void Sandbox::Start() {
                                           shared_from_this());
   root_->number = root_->base_number = first_number_;
   root_->base = inputs_.root().get();
-  root_->last_position = DirectoryNode::PositionOf(root_->base_size());
   root_->subdirectories = DirectoriesIn(root_->base->directory());
   root_->mode = S_IFDIR | 0700;
   root_->uid = spec_.owner_uid;
@@ -124,7 +132,6 @@ Sandbox::NodePtr Sandbox::MakeInputLocked(DirectoryNode& directory,
       auto child = std::make_shared<DirectoryNode>(id, shared_from_this());
       child->base = directory.base->child(index).get();
       child->base_number = number;
-      child->last_position = DirectoryNode::PositionOf(child->base_size());
       child->subdirectories = DirectoriesIn(child->base->directory());
       mtime = MtimeOf(child->base->directory().properties());
       node = std::move(child);
@@ -276,10 +283,34 @@ absl::StatusOr<Attributes> Sandbox::SetAttributes(Node& node,
   if (change.size.has_value()) {
     RETURN_IF_ERROR(Truncate(static_cast<FileNode&>(target), *change.size));
   }
+  // Before the group changes: it is the old one that counts.
+  if (change.clear_suid || ChangesNothing(change)) ClearSuid(target, caller);
   MutexLock lock(mu_);
   RETURN_IF_ERROR(CheckAliveLocked());
   ApplyLocked(target, change);
   return ShowLocked(target);
+}
+
+uint32_t Sandbox::SuidBits(SandboxNode& node, const Caller& caller) {
+  uint32_t bits = 0;
+  uint32_t gid = 0;
+  {
+    MutexLock lock(mu_);
+    if (node.is_directory()) return 0;
+    bits = node.mode & (S_ISUID | S_ISGID);
+    // Without S_IXGRP it gives nobody a group's rights; Linux leaves it to
+    // those who are in the group.
+    if ((bits & S_ISGID) == 0 || (node.mode & S_IXGRP) != 0) return bits;
+    gid = node.gid;
+  }
+  const bool keeps = caller.uid == 0 || caller.is_in_group(gid);
+  return keeps ? bits & ~S_ISGID : bits;
+}
+
+void Sandbox::ClearSuid(SandboxNode& node, const Caller& caller) {
+  const uint32_t bits = SuidBits(node, caller);
+  MutexLock lock(mu_);
+  node.mode &= ~bits;
 }
 
 void Sandbox::ApplyLocked(SandboxNode& node, const AttributeChange& change) {
@@ -289,13 +320,6 @@ void Sandbox::ApplyLocked(SandboxNode& node, const AttributeChange& change) {
   }
   if (change.uid.has_value()) node.uid = *change.uid;
   if (change.gid.has_value()) node.gid = *change.gid;
-  // chown(2): who gives a file away must not leave it running as its owner.
-  const bool chown = change.uid.has_value() || change.gid.has_value();
-  if (node.is_file() && (change.clear_suid || chown)) node.mode &= ~S_ISUID;
-  if (node.is_file() && (change.clear_sgid || chown) &&
-      (node.mode & S_IXGRP) != 0) {
-    node.mode &= ~S_ISGID;
-  }
   if (change.atime.has_value()) {
     node.atime = change.atime->now ? now : change.atime->time;
   }
@@ -355,7 +379,7 @@ absl::Status Sandbox::List(Node& node, uint64_t position,
 
 void Sandbox::AddNameLocked(const Spot& spot, const NodePtr& node) {
   DirectoryNode& directory = spot.directory;
-  const uint64_t position = ++directory.last_position;
+  const uint64_t position = directory.next_position--;
   directory.children.emplace(std::string(spot.name),
                              DirectoryNode::Child{node, position});
   directory.added.emplace(position, std::string(spot.name));
@@ -391,6 +415,27 @@ void Sandbox::UnlinkedLocked(SandboxNode& node) {
   if (node.links == 0 && node.input == nullptr) --added_nodes_;
 }
 
+absl::Status Sandbox::CheckRoomLocked() const {
+  if (spec_.nodes_max == 0 || added_nodes_ < spec_.nodes_max) {
+    return absl::OkStatus();
+  }
+  return ErrnoStatus(ENOSPC, "the sandbox's limit of ", spec_.nodes_max,
+                     " new nodes");
+}
+
+void Sandbox::OwnLocked(SandboxNode& node, const DirectoryNode& directory,
+                        uint32_t mode, const Caller& caller) {
+  node.number = context_.nodes.NewNumbers(1);
+  node.mode = mode;
+  node.uid = caller.uid;
+  node.gid = caller.gid;
+  if ((directory.mode & S_ISGID) != 0) {
+    node.gid = directory.gid;
+    if (node.is_directory()) node.mode |= S_ISGID;
+  }
+  node.atime = node.mtime = node.ctime = Now();
+}
+
 absl::StatusOr<Entry> Sandbox::AddNewLocked(const Place& place,
                                             const NodePtr& node, uint32_t mode,
                                             const Caller& caller) {
@@ -400,19 +445,8 @@ absl::StatusOr<Entry> Sandbox::AddNewLocked(const Place& place,
   if (FindChildLocked(directory, spot.name) != nullptr) {
     return ErrnoStatus(EEXIST, "creating");
   }
-  if (spec_.nodes_max > 0 && added_nodes_ >= spec_.nodes_max) {
-    return ErrnoStatus(ENOSPC, "the sandbox's limit of ", spec_.nodes_max,
-                       " new nodes");
-  }
-  node->number = context_.nodes.NewNumbers(1);
-  node->mode = mode;
-  node->uid = caller.uid;
-  node->gid = caller.gid;
-  if ((directory.mode & S_ISGID) != 0) {
-    node->gid = directory.gid;
-    if (node->is_directory()) node->mode |= S_ISGID;
-  }
-  node->atime = node->mtime = node->ctime = Now();
+  RETURN_IF_ERROR(CheckRoomLocked());
+  OwnLocked(*node, directory, mode, caller);
   ++added_nodes_;
   AddNameLocked(spot, node);
   return AnswerLocked(node);
@@ -422,7 +456,6 @@ absl::StatusOr<Entry> Sandbox::MakeDirectory(Place place, uint32_t mode,
                                              const Caller& caller) {
   auto node = std::make_shared<DirectoryNode>(context_.nodes.NewId(),
                                               shared_from_this());
-  node->last_position = DirectoryNode::kFirstPosition;
   MutexLock lock(mu_);
   return AddNewLocked(place, node, S_IFDIR | (mode & kPermissionBits), caller);
 }
@@ -443,6 +476,22 @@ absl::StatusOr<Entry> Sandbox::MakeFile(Place place, uint32_t mode,
   return AddNewLocked(place, node, mode, caller);
 }
 
+absl::StatusOr<Entry> Sandbox::MakeTemporary(Node& directory, uint32_t mode,
+                                             const Caller& caller) {
+  auto node =
+      std::make_shared<FileNode>(context_.nodes.NewId(), shared_from_this());
+  ASSIGN_OR_RETURN(node->scratch, ScratchFile::Create(context_.store, budget_));
+  MutexLock lock(mu_);
+  ASSIGN_OR_RETURN(const Spot spot, SpotLocked({directory, ""}));
+  if (spot.directory.links == 0) return ErrnoStatus(ENOENT, "directory");
+  RETURN_IF_ERROR(CheckRoomLocked());
+  OwnLocked(*node, spot.directory, S_IFREG | (mode & kPermissionBits), caller);
+  node->links = 0;
+  node->nameless = true;
+  node->changed = true;
+  return AnswerLocked(node);
+}
+
 absl::StatusOr<Entry> Sandbox::MakeSymlink(Place place,
                                            absl::string_view target,
                                            const Caller& caller) {
@@ -461,10 +510,19 @@ absl::StatusOr<Entry> Sandbox::Link(Node& node, Place place) {
   MutexLock lock(mu_);
   ASSIGN_OR_RETURN(const Spot spot, SpotLocked(place));
   if (target->is_directory()) return ErrnoStatus(EPERM, "link to a directory");
-  if (target->links == 0) return ErrnoStatus(ENOENT, "link to a gone file");
+  const bool nameless =
+      target->is_file() && static_cast<FileNode&>(*target).nameless;
+  if (target->links == 0 && !nameless) {
+    return ErrnoStatus(ENOENT, "link to a gone file");
+  }
   if (spot.directory.links == 0) return ErrnoStatus(ENOENT, "directory");
   if (FindChildLocked(spot.directory, spot.name) != nullptr) {
     return ErrnoStatus(EEXIST, "linking");
+  }
+  if (nameless) {
+    RETURN_IF_ERROR(CheckRoomLocked());
+    static_cast<FileNode&>(*target).nameless = false;
+    ++added_nodes_;
   }
   MarkChangedLocked(*target);
   DirectoryNode* const home = target->home;

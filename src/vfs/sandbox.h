@@ -73,13 +73,14 @@ class Sandbox final : public Area,
   absl::Status List(Node& node, uint64_t position,
                     const ListSink& sink) override;
   absl::StatusOr<std::string> ReadLink(Node& node) override;
-  absl::StatusOr<Opened> Open(Node& node, InodeId id, int flags) override;
+  absl::StatusOr<Opened> Open(Node& node, InodeId id,
+                              const OpenRequest& request) override;
   void Closed(Node& node, InodeId id) override;
   absl::StatusOr<size_t> Read(Node& node, int64_t offset,
                               absl::Span<char> buffer) override;
   absl::StatusOr<size_t> Write(Node& node, int64_t offset,
                                absl::string_view bytes,
-                               bool clear_suid) override;
+                               const WriteRequest& request) override;
   absl::StatusOr<Entry> MakeDirectory(Place place, uint32_t mode,
                                       const Caller& caller) override;
   absl::StatusOr<Entry> MakeFile(Place place, uint32_t mode,
@@ -90,10 +91,21 @@ class Sandbox final : public Area,
   absl::Status Unlink(Place place) override;
   absl::Status RemoveDirectory(Place place) override;
   absl::Status Rename(Place from, Place to, unsigned flags) override;
-  absl::Status Allocate(Node& node, int mode, int64_t offset,
-                        int64_t length) override;
+  absl::Status Allocate(Node& node, int mode, int64_t offset, int64_t length,
+                        const Caller& caller) override;
   absl::StatusOr<int64_t> Seek(Node& node, int64_t offset, int whence) override;
   absl::Status Sync(Node& node) override;
+  absl::StatusOr<size_t> CopyRange(Node& from, int64_t from_offset, Node& to,
+                                   int64_t to_offset, size_t length,
+                                   const Caller& caller) override;
+  absl::StatusOr<Entry> MakeTemporary(Node& directory, uint32_t mode,
+                                      const Caller& caller) override;
+  absl::StatusOr<std::string> GetXattr(Node& node,
+                                       absl::string_view name) override;
+  absl::StatusOr<std::string> ListXattrs(Node& node) override;
+  absl::Status SetXattr(Node& node, absl::string_view name,
+                        absl::string_view value, int flags) override;
+  absl::Status RemoveXattr(Node& node, absl::string_view name) override;
   absl::StatusOr<Limits> GetLimits() override;
 
   // I10  a node in a children map that is not `changed` is the input that the
@@ -135,6 +147,11 @@ class Sandbox final : public Area,
   absl::StatusOr<Entry> AddNewLocked(const Place& place, const NodePtr& node,
                                      uint32_t mode, const Caller& caller)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // A new node's number, owner and times, as its directory says.
+  void OwnLocked(SandboxNode& node, const DirectoryNode& directory,
+                 uint32_t mode, const Caller& caller)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckRoomLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ReplaceLocked(const Spot& to, const NodePtr& target)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckRenameLocked(const NodePtr& node, const NodePtr& target,
@@ -164,7 +181,15 @@ class Sandbox final : public Area,
   Result WithWritable(FileNode& file, int64_t keep_bytes, Function write);
   void WroteLocked(FileNode& file) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Truncate(FileNode& file, int64_t size);
-  absl::StatusOr<Opened> OpenForWriting(FileNode& file, InodeId id, int flags);
+  // Extended attributes: sandbox_xattrs.cc.
+  absl::Status CheckXattrLocked(absl::string_view name) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::StatusOr<Opened> OpenForWriting(FileNode& file, InodeId id,
+                                        const OpenRequest& request);
+  // Which of S_ISUID and S_ISGID a file loses if `caller` writes to it.
+  uint32_t SuidBits(SandboxNode& node, const Caller& caller);
+  // Takes S_ISUID and S_ISGID away because `caller` wrote to it.
+  void ClearSuid(SandboxNode& node, const Caller& caller);
   absl::Status RebornLocked(FileNode& file) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckInputWritableLocked(const SandboxNode& node,
                                         uint32_t caller_uid) const

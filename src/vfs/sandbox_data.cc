@@ -121,19 +121,18 @@ absl::StatusOr<size_t> Sandbox::Read(Node& node, int64_t offset,
 
 absl::StatusOr<size_t> Sandbox::Write(Node& node, int64_t offset,
                                       absl::string_view bytes,
-                                      bool clear_suid) {
+                                      const WriteRequest& request) {
   ASSIGN_OR_RETURN(FileNode* const file, AsFile(node));
   const absl::StatusOr<size_t> wrote = WithWritable<absl::StatusOr<size_t>>(
       *file, kAllBytes, [offset, bytes](ScratchFile& scratch) {
         return scratch.Write(offset, bytes);
       });
   RETURN_IF_ERROR(wrote.status());
-  MutexLock lock(mu_);
-  WroteLocked(*file);
-  if (clear_suid) {
-    file->mode &= ~S_ISUID;
-    if ((file->mode & S_IXGRP) != 0) file->mode &= ~S_ISGID;
+  {
+    MutexLock lock(mu_);
+    WroteLocked(*file);
   }
+  if (request.clear_suid) ClearSuid(*file, request.caller);
   return wrote;
 }
 
@@ -147,15 +146,43 @@ absl::Status Sandbox::Truncate(FileNode& file, int64_t size) {
 }
 
 absl::Status Sandbox::Allocate(Node& node, int mode, int64_t offset,
-                               int64_t length) {
+                               int64_t length, const Caller& caller) {
   ASSIGN_OR_RETURN(FileNode* const file, AsFile(node));
   RETURN_IF_ERROR(WithWritable<absl::Status>(
       *file, kAllBytes, [mode, offset, length](ScratchFile& scratch) {
         return scratch.Allocate(mode, offset, length);
       }));
-  MutexLock lock(mu_);
-  WroteLocked(*file);
+  {
+    MutexLock lock(mu_);
+    WroteLocked(*file);
+  }
+  if (caller.uid != 0) ClearSuid(*file, caller);
   return absl::OkStatus();
+}
+
+absl::StatusOr<size_t> Sandbox::CopyRange(Node& from, int64_t from_offset,
+                                          Node& to, int64_t to_offset,
+                                          size_t length, const Caller& caller) {
+  ASSIGN_OR_RETURN(FileNode* const source_file, AsFile(from));
+  ASSIGN_OR_RETURN(FileNode* const target, AsFile(to));
+  ASSIGN_OR_RETURN(const Source source, SourceOf(*source_file));
+  std::shared_ptr<const OpenBlob> blob;
+  if (source.blob.has_value()) {
+    ASSIGN_OR_RETURN(blob, context_.store.OpenDigest(*source.blob));
+  }
+  const int fd = blob != nullptr ? blob->fd() : source.scratch->fd();
+  const auto copied = WithWritable<absl::StatusOr<size_t>>(
+      *target, kAllBytes,
+      [fd, from_offset, to_offset, length](ScratchFile& scratch) {
+        return scratch.CopyRange(fd, from_offset, to_offset, length);
+      });
+  RETURN_IF_ERROR(copied.status());
+  {
+    MutexLock lock(mu_);
+    WroteLocked(*target);
+  }
+  if (caller.uid != 0) ClearSuid(*target, caller);
+  return copied;
 }
 
 absl::StatusOr<int64_t> Sandbox::Seek(Node& node, int64_t offset, int whence) {
@@ -184,20 +211,24 @@ absl::Status Sandbox::RebornLocked(FileNode& file) {
 }
 
 absl::StatusOr<Opened> Sandbox::OpenForWriting(FileNode& file, InodeId id,
-                                               int flags) {
-  const bool truncate = (flags & O_TRUNC) != 0;
+                                               const OpenRequest& request) {
+  const bool truncate = (request.flags & O_TRUNC) != 0;
   RETURN_IF_ERROR(WritableData(file, truncate ? 0 : kAllBytes).status());
   if (truncate) RETURN_IF_ERROR(Truncate(file, 0));
+  if (truncate && request.clear_suid) ClearSuid(file, request.caller);
   MutexLock lock(mu_);
   if (id == file.id && file.passthrough_opens > 0) return RebornLocked(file);
   return Opened{};
 }
 
-absl::StatusOr<Opened> Sandbox::Open(Node& node, InodeId id, int flags) {
+absl::StatusOr<Opened> Sandbox::Open(Node& node, InodeId id,
+                                     const OpenRequest& request) {
   ASSIGN_OR_RETURN(FileNode* const file, AsFile(node));
   // In cached mode the kernel asks once and never again.
   if (context_.data_path == DataPath::kCached) return Opened{};
-  if (OpensForWriting(flags)) return OpenForWriting(*file, id, flags);
+  if (OpensForWriting(request.flags)) {
+    return OpenForWriting(*file, id, request);
+  }
   while (true) {
     ASSIGN_OR_RETURN(const Source source, SourceOf(*file));
     std::shared_ptr<const OpenBlob> blob;

@@ -46,6 +46,8 @@ struct SandboxNode : Node, std::enable_shared_from_this<SandboxNode> {
   // when it is moved.
   const Directory::Entry* input = nullptr;
   bool changed = false;
+  // Extended attributes by name, "user." included. Null: none.
+  std::unique_ptr<std::map<std::string, std::string>> xattrs;
 };
 
 struct FileNode final : SandboxNode {
@@ -69,9 +71,10 @@ struct FileNode final : SandboxNode {
   // Whether the bytes are those of its input, as far as anybody knows.
   bool is_input() const { return input != nullptr && !wrote; }
 
-  bool wrote = false;    // Its bytes were written, be it with the same ones.
-  bool copying = false;  // A thread is making `scratch`; the others wait.
-  bool opened = false;   // Counted in SandboxInfo::inputs_opened.
+  bool wrote = false;     // Its bytes were written, be it with the same ones.
+  bool copying = false;   // A thread is making `scratch`; the others wait.
+  bool nameless = false;  // Made without a name; it may be given one.
+  bool opened = false;    // Counted in SandboxInfo::inputs_opened.
   // Files open in passthrough mode, all of them under `id`. The kernel allows
   // no other way of opening that number meanwhile.
   uint32_t passthrough_opens = 0;
@@ -99,7 +102,9 @@ struct DirectoryNode final : SandboxNode {
   using SandboxNode::SandboxNode;
 
   // Positions in a listing, never reused: "." is 1, ".." is 2, then come the
-  // Directory's entries by index, then the added names in order of addition.
+  // Directory's entries by index, then the added names, the newest first. So a
+  // name that is added while a program lists those comes before where it is,
+  // and a program that renames every name that it reads comes to an end.
   static constexpr uint64_t kFirstPosition = 2;
   static uint64_t PositionOf(size_t index) {
     return kFirstPosition + index + 1;
@@ -123,7 +128,7 @@ struct DirectoryNode final : SandboxNode {
   absl::flat_hash_set<uint32_t> hidden;
   // Names that are not `base`'s, by position.
   std::map<uint64_t, std::string> added;
-  uint64_t last_position = 0;  // Of an added name.
+  uint64_t next_position = uint64_t{1} << 48;  // Of an added name.
   uint32_t subdirectories = 0;
   // Something in it or below it differs from its input.
   bool below_changed = false;

@@ -330,8 +330,10 @@ absl::StatusOr<std::shared_ptr<const OpenBlob>> Views::OpenBlobOf(
   return node.blob.Open();
 }
 
-absl::StatusOr<Opened> Views::Open(Node& node, InodeId id, int flags) {
-  if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0) {
+absl::StatusOr<Opened> Views::Open(Node& node, InodeId id,
+                                   const OpenRequest& request) {
+  if ((request.flags & O_ACCMODE) != O_RDONLY ||
+      (request.flags & O_TRUNC) != 0) {
     return ReadOnly();
   }
   auto& view = static_cast<ViewNode&>(node);

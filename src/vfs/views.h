@@ -65,7 +65,8 @@ class Views final : public Area, public std::enable_shared_from_this<Views> {
   absl::Status List(Node& directory, uint64_t position,
                     const ListSink& sink) override;
   absl::StatusOr<std::string> ReadLink(Node& node) override;
-  absl::StatusOr<Opened> Open(Node& node, InodeId id, int flags) override;
+  absl::StatusOr<Opened> Open(Node& node, InodeId id,
+                              const OpenRequest& request) override;
   absl::StatusOr<size_t> Read(Node& node, int64_t offset,
                               absl::Span<char> buffer) override;
   absl::StatusOr<int64_t> Seek(Node& node, int64_t offset, int whence) override;

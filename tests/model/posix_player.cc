@@ -1,0 +1,628 @@
+#include "model/posix_player.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <memory>
+#include <set>
+#include <sstream>
+#include <stdexcept>
+
+namespace casement {
+namespace {
+
+constexpr int64_t kReadMax = 1 << 20;
+// Times before this were set by a call; later ones are the clock's.
+constexpr int64_t kClockStart = 1600000000;
+
+std::string Failed() {
+  return std::string("failed: ") + strerrorname_np(errno);
+}
+
+std::string Outcome(int64_t result) {
+  return result < 0 ? Failed() : std::to_string(result);
+}
+
+uint64_t HashOf(const char* bytes, size_t size) {
+  uint64_t hash = 14695981039346656037U;  // FNV-1a.
+  for (size_t i = 0; i < size; ++i) {
+    hash = (hash ^ static_cast<unsigned char>(bytes[i])) * 1099511628211U;
+  }
+  return hash;
+}
+
+std::string Described(const char* bytes, int64_t size) {
+  if (size < 0) return Failed();
+  std::ostringstream text;
+  text << size << " bytes, hash " << std::hex
+       << HashOf(bytes, static_cast<size_t>(size));
+  return text.str();
+}
+
+std::string BytesFrom(uint64_t seed, int64_t length) {
+  std::string bytes(static_cast<size_t>(length), 0);
+  for (char& byte : bytes) {
+    seed = seed * 6364136223846793005U + 1442695040888963407U;
+    byte = static_cast<char>(seed >> 56);
+  }
+  return bytes;
+}
+
+std::string TimeText(const timespec& time) {
+  if (time.tv_sec >= kClockStart) return "clock";
+  return std::to_string(time.tv_sec) + "." + std::to_string(time.tv_nsec);
+}
+
+// What must be the same on every file system.
+std::string Shown(const struct stat& status) {
+  std::ostringstream text;
+  text << std::oct << status.st_mode << std::dec << " links " << status.st_nlink
+       << " owner " << status.st_uid << ":" << status.st_gid;
+  if (!S_ISDIR(status.st_mode)) text << " size " << status.st_size;
+  // The kernel does not let FUSE know when a FIFO is written.
+  if (!S_ISFIFO(status.st_mode)) {
+    text << " mtime " << TimeText(status.st_mtim);
+  }
+  return text.str();
+}
+
+bool IsDirectory(int fd) {
+  struct stat status {};
+  return fstat(fd, &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+struct DirCloser {
+  void operator()(DIR* directory) const { closedir(directory); }
+};
+
+}  // namespace
+
+ActingAs::ActingAs(Actor actor)
+    : changed_(actor != Actor::kRunner && geteuid() == 0) {
+  if (!changed_) return;
+  const bool other = actor == Actor::kOtherUser;
+  const gid_t groups[] = {kUserId};
+  if (setgroups(other ? 1 : 0, groups) != 0 ||
+      setegid(other ? kOtherUserId : kUserId) != 0 ||
+      seteuid(other ? kOtherUserId : kUserId) != 0) {
+    throw std::runtime_error("changing users");
+  }
+}
+
+ActingAs::~ActingAs() {
+  if (!changed_) return;
+  const int saved = errno;
+  if (seteuid(0) != 0 || setegid(0) != 0 || setgroups(0, nullptr) != 0) {
+    abort();
+  }
+  errno = saved;
+}
+
+// A file whose times are compared before and after a call.
+struct Player::Watched {
+  std::string path;
+  struct stat status {};
+  bool exists = false;
+};
+
+Player::Player(const std::string& folder)
+    : folder_(folder),
+      root_(open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)) {
+  if (!root_.valid()) throw std::runtime_error("cannot open " + folder);
+}
+
+uint64_t Player::NumberOf(const std::string& path) const {
+  struct stat status {};
+  return fstatat(root_.get(), path.c_str(), &status, 0) == 0 ? status.st_ino
+                                                             : 0;
+}
+
+Player::OpenSlot Player::SlotAt(unsigned slot) const {
+  struct stat status {};
+  const int fd = slots_[slot].get();
+  if (fd < 0 || fstat(fd, &status) != 0) return {};
+  const int flags = fcntl(fd, F_GETFL);
+  return {.number = status.st_ino,
+          .read_only = (flags & (O_ACCMODE | O_PATH)) == O_RDONLY};
+}
+
+unsigned Player::Choose(unsigned slot) const {
+  for (unsigned i = 0; i < kSlots; ++i) {
+    if (slots_[(slot + i) % kSlots].valid()) return (slot + i) % kSlots;
+  }
+  return slot;
+}
+
+std::vector<Player::Watched> Player::Watch(const Call& call) const {
+  const auto parent = [](const std::string& path) {
+    const size_t slash = path.rfind('/');
+    return slash == std::string::npos ? "." : path.substr(0, slash);
+  };
+  std::vector<Watched> watched = {{.path = call.path},
+                                  {.path = call.other},
+                                  {.path = parent(call.path)},
+                                  {.path = parent(call.other)}};
+  for (Watched& file : watched) {
+    file.exists = fstatat(root_.get(), file.path.c_str(), &file.status,
+                          AT_SYMLINK_NOFOLLOW) == 0;
+  }
+  Watched open = {.path = "open"};
+  open.exists = fstat(Fd(call.slot), &open.status) == 0;
+  watched.push_back(open);
+  return watched;
+}
+
+std::string Player::Play(const Call& call) {
+  const std::vector<Watched> before = Watch(call);
+  std::string text;
+  {
+    const mode_t umask_before = umask(call.umask);
+    const ActingAs acting(call.actor);
+    text = Result(call);
+    umask(umask_before);
+  }
+  const std::vector<Watched> after = Watch(call);
+  const auto later = [](const timespec& one, const timespec& other) {
+    return one.tv_sec != other.tv_sec || one.tv_nsec != other.tv_nsec;
+  };
+  for (size_t i = 0; i < after.size(); ++i) {
+    text += "; ";
+    if (!after[i].exists) {
+      text += "-";
+      continue;
+    }
+    text += Shown(after[i].status);
+    // Another file is open there now; ext4 uses numbers again.
+    const bool opens =
+        call.kind == CallKind::kOpen || call.kind == CallKind::kTemporary;
+    if (opens && i + 1 == after.size()) continue;
+    if (S_ISFIFO(after[i].status.st_mode)) continue;
+    if (!before[i].exists ||
+        before[i].status.st_ino != after[i].status.st_ino) {
+      continue;
+    }
+    const struct stat& was = before[i].status;
+    const struct stat& is = after[i].status;
+    if (later(was.st_mtim, is.st_mtim)) text += " mtime-set";
+    if (later(was.st_ctim, is.st_ctim)) text += " ctime-set";
+  }
+  return text;
+}
+
+std::string Player::Result(const Call& call) {
+  std::string text = Data(call);
+  if (text.empty()) text = Names(call);
+  if (text.empty()) text = Metadata(call);
+  return text;
+}
+
+// Calls on what is in files.
+std::string Player::Data(const Call& call) {
+  const int fd = Fd(call.slot);
+  const auto length = static_cast<size_t>(call.length);
+  std::string bytes;
+  switch (call.kind) {
+    case CallKind::kOpen:
+    case CallKind::kTemporary:
+      return Open(call);
+    case CallKind::kClose:
+      CloseSlot(Choose(call.slot));
+      return "closed";
+    case CallKind::kRead:
+      bytes.resize(length);
+      return Described(bytes.data(), read(fd, bytes.data(), length));
+    case CallKind::kPread:
+      bytes.resize(length);
+      return Described(bytes.data(),
+                       pread(fd, bytes.data(), length, call.offset));
+    case CallKind::kWrite:
+      bytes = BytesFrom(call.seed, call.length);
+      return Outcome(write(fd, bytes.data(), length));
+    case CallKind::kPwrite:
+      bytes = BytesFrom(call.seed, call.length);
+      return Outcome(pwrite(fd, bytes.data(), length, call.offset));
+    case CallKind::kTruncate:
+      return Outcome(
+          truncate((folder_ + "/" + call.path).c_str(), call.offset));
+    case CallKind::kFtruncate:
+      return Outcome(ftruncate(fd, call.offset));
+    case CallKind::kFallocate:
+      return Outcome(fallocate(fd, call.flags, call.offset, call.length));
+    case CallKind::kSeek:
+      // Where a listing ends is the file system's own business.
+      if (IsDirectory(fd)) return "seeking in a directory";
+      return Outcome(lseek(fd, call.offset, call.flags));
+    case CallKind::kSeekData:
+      return SeekData(call);
+    case CallKind::kMapShared:
+      return Map(call, /*shared=*/true);
+    case CallKind::kMapPrivate:
+      return Map(call, /*shared=*/false);
+    case CallKind::kCopyRange:
+    case CallKind::kSendfile:
+      return Copy(call);
+    case CallKind::kSync:
+      return Outcome((call.flags & 1) != 0 ? fsync(fd) : fdatasync(fd));
+    default:
+      return "";
+  }
+}
+
+std::string Player::Open(const Call& call) {
+  // As the call would do, were all descriptors in use.
+  CloseSlot(call.slot);
+  const bool temporary = call.kind == CallKind::kTemporary;
+  const size_t slash = call.path.rfind('/');
+  const std::string parent =
+      slash == std::string::npos ? "." : call.path.substr(0, slash);
+  const int fd = temporary
+                     ? openat(root_.get(), parent.c_str(),
+                              O_TMPFILE | O_CLOEXEC | call.flags, call.mode)
+                     : openat(root_.get(), call.path.c_str(),
+                              O_CLOEXEC | O_NONBLOCK | call.flags, call.mode);
+  if (fd < 0) return Failed();
+  slots_[call.slot].Reset(fd);
+  struct stat status {};
+  if (fstat(fd, &status) != 0) return "stat of what was opened: " + Failed();
+  return "opened " + Shown(status);
+}
+
+std::string Player::Map(const Call& call, bool shared) {
+  const int fd = Fd(call.slot);
+  struct stat status {};
+  if (fstat(fd, &status) != 0) return Failed();
+  const auto size = static_cast<size_t>(status.st_size);
+  if (!S_ISREG(status.st_mode) || size == 0) return "nothing to map";
+  const bool writable = (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR;
+  const int protection =
+      writable || !shared ? PROT_READ | PROT_WRITE : PROT_READ;
+  void* const mapped =
+      mmap(nullptr, size, protection, shared ? MAP_SHARED : MAP_PRIVATE, fd, 0);
+  if (mapped == MAP_FAILED) return Failed();
+  char* const bytes = static_cast<char*>(mapped);
+  const std::string before = Described(bytes, status.st_size);
+  if ((protection & PROT_WRITE) != 0 && call.offset >= 0) {
+    const size_t from = static_cast<size_t>(call.offset) % size;
+    const std::string wanted = BytesFrom(
+        call.seed,
+        std::min<int64_t>(call.length,
+                          status.st_size - static_cast<int64_t>(from)));
+    std::copy(wanted.begin(), wanted.end(), bytes + from);
+  }
+  const int synced = (call.flags & 1) != 0 ? msync(mapped, size, MS_SYNC) : 0;
+  munmap(mapped, size);
+  return before + Outcome(synced);
+}
+
+// Which parts of a file are holes is the file system's business; that a hole
+// reads as zeros is not.
+std::string Player::SeekData(const Call& call) {
+  const int fd = Fd(call.slot);
+  struct stat status {};
+  if (fstat(fd, &status) != 0) return Failed();
+  if (!S_ISREG(status.st_mode)) return "no file";
+  const off_t keep = lseek(fd, 0, SEEK_CUR);
+  const off_t found = lseek(fd, call.offset, call.flags);
+  const int error = errno;
+  lseek(fd, keep, SEEK_SET);
+  errno = error;
+  const bool inside = call.offset >= 0 && call.offset < status.st_size;
+  if (!inside) return Outcome(found);
+  const off_t until = found < 0 ? status.st_size : found;
+  if (until < call.offset || until > status.st_size) return "out of range";
+  if (call.flags == SEEK_HOLE) return found < 0 ? Failed() : "hole";
+  std::string bytes(static_cast<size_t>(until - call.offset), 0);
+  const ssize_t got = pread(fd, bytes.data(), bytes.size(), call.offset);
+  if (got < 0) return "data";  // Not open for reading.
+  const bool zeros = std::all_of(bytes.begin(), bytes.end(),
+                                 [](char byte) { return byte == 0; });
+  return zeros ? "data" : "data in a hole";
+}
+
+std::string Player::Copy(const Call& call) {
+  const int from = Fd(call.slot);
+  const int to = Fd(call.other_slot);
+  const auto length = static_cast<size_t>(call.length);
+  if (call.kind == CallKind::kSendfile) {
+    off_t offset = call.offset;
+    return Outcome(sendfile(to, from, &offset, length));
+  }
+  loff_t in = call.offset;
+  loff_t out = static_cast<loff_t>(call.seed % 5000);
+  return Outcome(copy_file_range(from, &in, to, &out, length, 0));
+}
+
+// Calls on what files are called.
+std::string Player::Names(const Call& call) {
+  const int root = root_.get();
+  const char* const path = call.path.c_str();
+  const char* const other = call.other.c_str();
+  char buffer[4096];
+  switch (call.kind) {
+    case CallKind::kReadlink:
+      return Described(buffer, readlinkat(root, path, buffer, sizeof(buffer)));
+    case CallKind::kMkdir:
+      return Outcome(mkdirat(root, path, call.mode));
+    case CallKind::kMknod: {
+      const uint32_t type = (call.flags & 1) != 0 ? S_IFIFO : S_IFREG;
+      return Outcome(mknodat(root, path, type | (call.mode & 07777), 0));
+    }
+    case CallKind::kSocket:
+      return BindSocket(call);
+    case CallKind::kUnlink:
+      return Outcome(unlinkat(root, path, 0));
+    case CallKind::kRmdir:
+      return Outcome(unlinkat(root, path, AT_REMOVEDIR));
+    case CallKind::kRename:
+      return Outcome(renameat2(root, path, root, other,
+                               static_cast<unsigned>(call.flags)));
+    case CallKind::kLink:
+      return Outcome(linkat(root, path, root, other,
+                            (call.flags & 1) != 0 ? AT_SYMLINK_FOLLOW : 0));
+    case CallKind::kLinkOpen:
+      return Outcome(linkat(Fd(call.slot), "", root, other, AT_EMPTY_PATH));
+    case CallKind::kSymlink:
+      // `other` never leaves the folder, wherever it is read.
+      return Outcome(symlinkat(other, root, path));
+    case CallKind::kList:
+      return List(call);
+    case CallKind::kListChanging:
+      return ListChanging(call);
+    default:
+      return "";
+  }
+}
+
+std::string Player::BindSocket(const Call& call) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  // The folder's own path is too long for sun_path.
+  const std::string path =
+      "/proc/self/fd/" + std::to_string(root_.get()) + "/" + call.path;
+  if (path.size() >= sizeof(address.sun_path)) return "no room";
+  std::copy(path.begin(), path.end(), address.sun_path);
+  const UniqueFd fd(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  const auto* const name = reinterpret_cast<const sockaddr*>(&address);
+  if (bind(fd.get(), name, sizeof(address)) != 0) return Failed();
+  if (listen(fd.get(), 1) != 0) return "listen " + Failed();
+  const UniqueFd peer(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  return Outcome(connect(peer.get(), name, sizeof(address)));
+}
+
+std::string Player::List(const Call& call) {
+  const UniqueFd fd(
+      openat(root_.get(), call.path.c_str(), O_RDONLY | O_DIRECTORY));
+  if (!fd.valid()) return Failed();
+  const std::unique_ptr<DIR, DirCloser> directory(
+      fdopendir(fcntl(fd.get(), F_DUPFD_CLOEXEC, 3)));
+  if (directory == nullptr) return Failed();
+  std::set<std::string> names;
+  while (const dirent* const entry = readdir(directory.get())) {
+    std::string line = entry->d_name;
+    line += " type " + std::to_string(entry->d_type);
+    struct stat status {};
+    // ".." of the top is not ours.
+    if (line.compare(0, 2, "..") != 0 &&
+        fstatat(fd.get(), entry->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0) {
+      line += status.st_ino == entry->d_ino ? " number" : " OTHER NUMBER";
+    }
+    if (!names.insert(line).second) line += " TWICE";
+    names.insert(line);
+  }
+  std::string text;
+  for (const std::string& name : names) text += name + ",";
+  return text;
+}
+
+// Names that stay are listed exactly once, whatever comes and goes meanwhile.
+std::string Player::ListChanging(const Call& call) {
+  const std::unique_ptr<DIR, DirCloser> directory(fdopendir(openat(
+      root_.get(), call.path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
+  if (directory == nullptr) return Failed();
+  const int fd = dirfd(directory.get());
+  for (int i = 0; i < 8; ++i) {
+    mkdirat(fd, ("stay-" + std::to_string(i)).c_str(), 0777);
+  }
+  std::multiset<std::string> seen;
+  int count = 0;
+  long middle = 0;  // NOLINT: telldir(3)
+  rewinddir(directory.get());
+  while (const dirent* const entry = readdir(directory.get())) {
+    const std::string name = entry->d_name;
+    if (name.compare(0, 5, "stay-") == 0) seen.insert(name);
+    if (++count == 3) middle = telldir(directory.get());
+    mkdirat(fd, ("go-" + std::to_string(count % 4)).c_str(), 0777);
+    unlinkat(fd, ("go-" + std::to_string((count + 1) % 4)).c_str(),
+             AT_REMOVEDIR);
+  }
+  std::string text;
+  for (const std::string& name : seen) text += name + ",";
+  seekdir(directory.get(), middle);
+  int after = 0;
+  while (readdir(directory.get()) != nullptr) ++after;
+  text += after > 0 ? " more" : " none";
+  for (int i = 0; i < 8; ++i) {
+    unlinkat(fd, ("stay-" + std::to_string(i)).c_str(), AT_REMOVEDIR);
+    unlinkat(fd, ("go-" + std::to_string(i)).c_str(), AT_REMOVEDIR);
+  }
+  return text;
+}
+
+// Calls on what is known about files.
+std::string Player::Metadata(const Call& call) {
+  const int root = root_.get();
+  const int fd = Fd(call.slot);
+  const char* const path = call.path.c_str();
+  struct stat status {};
+  const auto seconds = static_cast<time_t>(call.seed % 1000000000);
+  const auto nanoseconds = static_cast<long>(call.seed % 999999999);  // NOLINT
+  timespec times[2] = {{seconds, nanoseconds}, {seconds + 1, nanoseconds}};
+  if (call.seed % 5 == 0) times[0].tv_nsec = UTIME_NOW;
+  if (call.seed % 5 == 1) times[1].tv_nsec = UTIME_OMIT;
+  if (call.seed % 5 == 2) times[0].tv_nsec = times[1].tv_nsec = UTIME_NOW;
+  switch (call.kind) {
+    case CallKind::kStat:
+      return fstatat(root, path, &status, call.flags) == 0 ? Shown(status)
+                                                           : Failed();
+    case CallKind::kFstat:
+      return fstat(fd, &status) == 0 ? Shown(status) : Failed();
+    case CallKind::kAccess:
+      return Outcome(faccessat(root, path, call.flags, AT_EACCESS));
+    case CallKind::kChmod:
+      return Outcome(fchmodat(root, path, call.mode, 0));
+    case CallKind::kFchmod:
+      return Outcome(fchmod(fd, call.mode));
+    case CallKind::kChown:
+      return Outcome(fchownat(root, path, call.uid, call.gid, call.flags));
+    case CallKind::kFchown:
+      return Outcome(fchown(fd, call.uid, call.gid));
+    case CallKind::kUtimes:
+      return Outcome(utimensat(root, path, times, call.flags));
+    case CallKind::kFutimes:
+      return Outcome(futimens(fd, times));
+    case CallKind::kSetAttribute:
+    case CallKind::kGetAttribute:
+    case CallKind::kListAttributes:
+    case CallKind::kRemoveAttribute:
+      return Attributes(call);
+    case CallKind::kFlock:
+    case CallKind::kLock:
+      return Lock(call);
+    default:
+      return "unknown call";
+  }
+}
+
+std::string Player::Attributes(const Call& call) {
+  static const char* const kNames[] = {"user.a", "user.b", "user.c",
+                                       "user.",  "user.d", "nothing.x"};
+  const char* const name = kNames[call.seed % 6];
+  const std::string path = folder_ + "/" + call.path;
+  const std::string value = BytesFrom(call.seed, call.length % 200);
+  char buffer[4096];
+  switch (call.kind) {
+    case CallKind::kSetAttribute:
+      return Outcome(
+          setxattr(path.c_str(), name, value.data(), value.size(), call.flags));
+    case CallKind::kGetAttribute:
+      return Described(buffer, getxattr(path.c_str(), name, buffer,
+                                        (call.seed % 7 == 0) ? 10 : 4096));
+    case CallKind::kListAttributes: {
+      const ssize_t size = listxattr(path.c_str(), buffer, sizeof(buffer));
+      if (size < 0) return Failed();
+      std::set<std::string> names;
+      for (ssize_t at = 0; at < size;) {
+        names.insert(buffer + at);
+        at += static_cast<ssize_t>(strlen(buffer + at)) + 1;
+      }
+      std::string text = std::to_string(size);
+      for (const std::string& listed : names) text += " " + listed;
+      return text;
+    }
+    default:
+      return Outcome(removexattr(path.c_str(), name));
+  }
+}
+
+std::string Player::Lock(const Call& call) {
+  const int fd = Fd(call.slot);
+  if (call.kind == CallKind::kFlock) return Outcome(flock(fd, call.flags));
+  struct flock lock {};
+  lock.l_type = static_cast<short>(call.flags);  // NOLINT
+  lock.l_whence = SEEK_SET;
+  lock.l_start = call.offset;
+  lock.l_len = call.length;
+  // Locks of open file descriptions, so that our own can be in our way.
+  return Outcome(fcntl(fd, F_OFD_SETLK, &lock));
+}
+
+namespace {
+
+std::string ContentOf(int directory, const char* name,
+                      const struct stat& status) {
+  std::string bytes(kReadMax, 0);
+  if (S_ISLNK(status.st_mode)) {
+    const ssize_t size =
+        readlinkat(directory, name, bytes.data(), bytes.size());
+    return " -> " +
+           bytes.substr(0, static_cast<size_t>(std::max<ssize_t>(size, 0)));
+  }
+  if (!S_ISREG(status.st_mode)) return "";
+  const UniqueFd fd(openat(directory, name, O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return " " + Failed();
+  std::string text =
+      " " + Described(bytes.data(), read(fd.get(), bytes.data(), bytes.size()));
+  char value[4096];
+  for (const char* const attribute : {"user.a", "user.b", "user.c"}) {
+    const ssize_t size = fgetxattr(fd.get(), attribute, value, sizeof(value));
+    if (size >= 0) {
+      text += std::string(" ") + attribute + " " + Described(value, size);
+    }
+  }
+  return text;
+}
+
+void SnapshotBelow(int directory, const std::string& prefix,
+                   std::map<uint64_t, std::string>& first_paths,
+                   std::map<std::string, std::string>& lines) {
+  const std::unique_ptr<DIR, DirCloser> listing(
+      fdopendir(openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
+  if (listing == nullptr) {
+    lines[prefix + "?"] = Failed();
+    return;
+  }
+  std::set<std::string> names;
+  while (const dirent* const entry = readdir(listing.get())) {
+    names.insert(entry->d_name);
+  }
+  for (const std::string& name : names) {
+    if (name == "." || name == "..") continue;
+    struct stat status {};
+    const std::string path = prefix + name;
+    if (fstatat(directory, name.c_str(), &status, AT_SYMLINK_NOFOLLOW) != 0) {
+      lines[path] = Failed();
+      continue;
+    }
+    lines[path] = Shown(status) + ContentOf(directory, name.c_str(), status);
+    if (S_ISDIR(status.st_mode)) {
+      const UniqueFd below(
+          openat(directory, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+      if (below.valid()) {
+        SnapshotBelow(below.get(), path + "/", first_paths, lines);
+      }
+    } else {
+      const auto first = first_paths.emplace(status.st_ino, path).first;
+      lines[path] += " as " + first->second;
+    }
+  }
+}
+
+}  // namespace
+
+std::map<std::string, std::string> SnapshotOf(const std::string& folder) {
+  std::map<std::string, std::string> lines;
+  std::map<uint64_t, std::string> first_paths;
+  const UniqueFd fd(open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  struct stat status {};
+  if (!fd.valid() || fstat(fd.get(), &status) != 0) {
+    lines["."] = Failed();
+    return lines;
+  }
+  lines["."] = Shown(status);
+  SnapshotBelow(fd.get(), "", first_paths, lines);
+  return lines;
+}
+
+}  // namespace casement

@@ -1,0 +1,115 @@
+// G5, G18: a sandbox cannot be told from a folder on ext4, whatever is done to
+// it. See scripts/stress for the same without end.
+//
+//   posix_test [--first-seed=N] [--seeds=N] [--calls=N] [--seconds=N]
+//
+// prints the seed of each sequence that finds a difference, and the shortest
+// part of it that still does. With --seeds=1 --first-seed=N it is played again.
+#include <gtest/gtest.h>
+
+#include <chrono>  // NOLINT
+#include <fstream>
+#include <iostream>
+#include <string>
+#include <tuple>
+
+#include "model/posix_pair.h"
+
+namespace casement {
+namespace {
+
+struct Flags {
+  uint64_t first_seed = 1;
+  int seeds = 3;
+  int calls = 1500;
+  int seconds = 0;  // 0: by seeds.
+  bool shorten = true;
+} flags;
+
+class PosixModel
+    : public testing::TestWithParam<std::tuple<std::string, std::string>> {
+ protected:
+  bool Holds(uint64_t seed, int calls) {
+    const std::vector<Call> sequence = MakeCalls(pair_.Sequence(seed, calls));
+    const std::optional<std::string> difference = pair_.Play(sequence, nullptr);
+    if (!difference.has_value()) return true;
+    ADD_FAILURE() << "seed " << seed << ", " << calls << " calls\n"
+                  << *difference << "the shortest sequence:\n"
+                  << (flags.shorten ? pair_.Shortest(sequence) : "");
+    return false;
+  }
+
+  PosixPair pair_{{.data_path = std::get<0>(GetParam()),
+                   .as_user = std::get<1>(GetParam()) == "user"}};
+};
+
+INSTANTIATE_TEST_SUITE_P(All, PosixModel,
+                         testing::Combine(testing::Values("passthrough",
+                                                          "cached"),
+                                          testing::Values("root", "user")),
+                         [](const auto& info) {
+                           return std::get<0>(info.param) + "_" +
+                                  std::get<1>(info.param);
+                         });
+
+TEST_P(PosixModel, RandomCallsDoNotTellASandboxFromAPlainFolder) {
+  const auto start = std::chrono::steady_clock::now();
+  const auto busy = [&](int played) {
+    if (flags.seconds == 0) return played < flags.seeds;
+    return std::chrono::steady_clock::now() - start <
+           std::chrono::seconds(flags.seconds);
+  };
+  int played = 0;
+  int failed = 0;
+  for (; busy(played) && failed < 3; ++played) {
+    if (!Holds(flags.first_seed + static_cast<uint64_t>(played), flags.calls)) {
+      ++failed;
+    }
+  }
+  std::cout << played << " seeds from " << flags.first_seed << ", "
+            << int64_t{played} * flags.calls << " calls\n";
+}
+
+// Lines of "SEED CALLS": what once found a difference.
+TEST_P(PosixModel, SequencesThatOnceFoundADifferenceFindNone) {
+  std::ifstream seeds(SEEDS);
+  ASSERT_TRUE(seeds) << SEEDS;
+  for (std::string line; std::getline(seeds, line);) {
+    if (line.empty() || line[0] == '#') continue;
+    std::istringstream words(line);
+    uint64_t seed = 0;
+    int calls = 0;
+    ASSERT_TRUE(words >> seed >> calls) << line;
+    Holds(seed, calls);
+  }
+}
+
+}  // namespace
+}  // namespace casement
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  for (int i = 1; i < argc; ++i) {
+    const std::string word = argv[i];
+    const size_t equals = word.find('=');
+    const std::string name = word.substr(0, equals);
+    const std::string value =
+        equals == std::string::npos ? "" : word.substr(equals + 1);
+    casement::Flags& flags = casement::flags;
+    if (name == "--first-seed") {
+      flags.first_seed = std::stoull(value);
+    } else if (name == "--seeds") {
+      flags.seeds = std::stoi(value);
+    } else if (name == "--calls") {
+      flags.calls = std::stoi(value);
+    } else if (name == "--seconds") {
+      flags.seconds = std::stoi(value);
+    } else if (name == "--shorten") {
+      flags.shorten = value != "0";
+    } else {
+      std::cerr << "unknown argument " << word << "\n";
+      return 2;
+    }
+  }
+  return RUN_ALL_TESTS();
+}

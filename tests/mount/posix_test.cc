@@ -1,0 +1,201 @@
+// Calls and programs in a sandbox, one fact a test. What they do in any order
+// is for tests/model to find out.
+#include <dirent.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/fs.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <sys/sysmacros.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <string>
+
+#include "mount/data_paths.h"
+#include "support/running_daemon.h"
+
+namespace casement {
+namespace {
+
+namespace fs = std::filesystem;
+
+class SandboxCalls : public testing::TestWithParam<std::string> {
+ protected:
+  void SetUp() override {
+    const std::string source = daemon_.folder() + "/source";
+    fs::create_directories(source + "/dir");
+    WriteFile(source + "/text", "text\n");
+    WriteFile(source + "/big", std::string(1 << 20, 'b'));
+    WriteFile(source + "/dir/one", "1");
+    WriteFile(source + "/dir/two", "2");
+    WriteFile(source + "/module.py", "print('module')\n");
+    const auto put = daemon_.client().PutTree(source, {});
+    ASSERT_TRUE(put.ok()) << put.status();
+    root_ = put->root;
+    path_ = Make({});
+  }
+
+  std::string Make(SandboxSpec spec) {
+    spec.root = root_;
+    const auto made = daemon_.client().Create(spec);
+    EXPECT_TRUE(made.ok()) << made.status();
+    return made.ok() ? made->info.path : "";
+  }
+
+  // Runs a script there; it must succeed.
+  std::string Run(const std::string& script) {
+    const ProgramResult result =
+        RunShell("set -eu; cd '" + path_ + "'; " + script);
+    EXPECT_EQ(result.exit_status, 0) << script << "\n"
+                                     << result.out << result.err;
+    return result.out;
+  }
+
+  RunningDaemon daemon_{{"--data-path", GetParam()}};
+  Digest root_;
+  std::string path_;
+};
+
+CASEMENT_IN_BOTH_DATA_PATHS(SandboxCalls);
+
+TEST_P(SandboxCalls, UserXattrsAreKeptListedAndRemoved) {
+  for (const std::string& name : {path_ + "/text", path_ + "/dir"}) {
+    char value[8];
+    EXPECT_EQ(getxattr(name.c_str(), "user.a", value, 8), -1);
+    EXPECT_EQ(errno, ENODATA);
+    ASSERT_EQ(setxattr(name.c_str(), "user.a", "one", 3, XATTR_CREATE), 0);
+    EXPECT_EQ(setxattr(name.c_str(), "user.a", "one", 3, XATTR_CREATE), -1);
+    EXPECT_EQ(errno, EEXIST);
+    EXPECT_EQ(setxattr(name.c_str(), "user.b", "two", 3, XATTR_REPLACE), -1);
+    EXPECT_EQ(errno, ENODATA);
+    EXPECT_EQ(getxattr(name.c_str(), "user.a", nullptr, 0), 3);
+    EXPECT_EQ(getxattr(name.c_str(), "user.a", value, 2), -1);
+    EXPECT_EQ(errno, ERANGE);
+    EXPECT_EQ(listxattr(name.c_str(), value, sizeof(value)), 7);
+    EXPECT_STREQ(value, "user.a");
+    EXPECT_EQ(removexattr(name.c_str(), "user.a"), 0);
+    EXPECT_EQ(listxattr(name.c_str(), value, sizeof(value)), 0);
+  }
+}
+
+TEST_P(SandboxCalls, XattrsOutsideUserAreEopnotsupp) {
+  const std::string name = path_ + "/text";
+  EXPECT_EQ(setxattr(name.c_str(), "trusted.a", "v", 1, 0), -1);
+  EXPECT_EQ(errno, EOPNOTSUPP);
+  EXPECT_EQ(setxattr(name.c_str(), "security.a", "v", 1, 0), -1);
+  EXPECT_EQ(errno, EOPNOTSUPP);
+}
+
+TEST_P(SandboxCalls, XattrsOfAFileHaveALimit) {
+  const std::string name = path_ + "/text";
+  const std::string half(40 << 10, 'v');
+  ASSERT_EQ(setxattr(name.c_str(), "user.a", half.data(), half.size(), 0), 0);
+  EXPECT_EQ(setxattr(name.c_str(), "user.b", half.data(), half.size(), 0), -1);
+  EXPECT_EQ(errno, ENOSPC);
+}
+
+TEST_P(SandboxCalls, TemporaryFileHasNoNameUntilItIsLinked) {
+  const int fd = open(path_.c_str(), O_TMPFILE | O_RDWR, 0600);
+  ASSERT_GE(fd, 0) << errno;
+  ASSERT_EQ(write(fd, "temporary", 9), 9);
+  const auto before =
+      daemon_.client().Diff(fs::path(path_).filename().string());
+  ASSERT_TRUE(before.ok());
+  EXPECT_TRUE(before->empty());
+  ASSERT_EQ(linkat(fd, "", AT_FDCWD, (path_ + "/named").c_str(), AT_EMPTY_PATH),
+            0)
+      << errno;
+  close(fd);
+  EXPECT_EQ(ReadFile(path_ + "/named"), "temporary");
+}
+
+// Names that are added while a program lists come before where it is.
+TEST_P(SandboxCalls, ListingEndsThoughEveryNameIsRenamed) {
+  DIR* const directory = opendir((path_ + "/dir").c_str());
+  ASSERT_NE(directory, nullptr);
+  int seen = 0;
+  while (const dirent* const entry = readdir(directory)) {
+    ASSERT_LT(++seen, 100);
+    const std::string name = path_ + "/dir/" + entry->d_name;
+    if (entry->d_name[0] != '.') rename(name.c_str(), (name + "x").c_str());
+  }
+  closedir(directory);
+  EXPECT_GE(seen, 4);
+}
+
+TEST_P(SandboxCalls, CopyFileRangeCopiesAnInput) {
+  const int from = open((path_ + "/big").c_str(), O_RDONLY);
+  const int to = open((path_ + "/copy").c_str(), O_RDWR | O_CREAT, 0644);
+  ASSERT_GE(to, 0);
+  loff_t in = 5;
+  loff_t out = 2;
+  EXPECT_EQ(copy_file_range(from, &in, to, &out, 100000, 0), 100000);
+  close(from);
+  close(to);
+  EXPECT_EQ(ReadFile(path_ + "/copy"),
+            std::string(2, 0) + std::string(100000, 'b'));
+}
+
+TEST_P(SandboxCalls, DeviceNodesAreEpermAndWhiteoutsEinval) {
+  EXPECT_EQ(mknod((path_ + "/null").c_str(), S_IFCHR | 0666, makedev(1, 3)),
+            -1);
+  EXPECT_EQ(errno, EPERM);
+  EXPECT_EQ(renameat2(AT_FDCWD, (path_ + "/text").c_str(), AT_FDCWD,
+                      (path_ + "/other").c_str(), RENAME_WHITEOUT),
+            -1);
+  EXPECT_EQ(errno, EINVAL);
+}
+
+TEST_P(SandboxCalls, DirectoriesCanBeSynced) {
+  const int fd = open((path_ + "/dir").c_str(), O_RDONLY | O_DIRECTORY);
+  EXPECT_EQ(fsync(fd), 0) << errno;
+  close(fd);
+}
+
+TEST_P(SandboxCalls, NodesPastTheLimitAreEnospcAndStatfsSaysSo) {
+  const std::string path = Make({.nodes_max = 2});
+  WriteFile(path + "/one", "1");
+  ASSERT_EQ(mkdir((path + "/two").c_str(), 0755), 0);
+  EXPECT_EQ(symlink("x", (path + "/three").c_str()), -1);
+  EXPECT_EQ(errno, ENOSPC);
+  EXPECT_EQ(open(path.c_str(), O_TMPFILE | O_RDWR, 0600), -1);
+  EXPECT_EQ(errno, ENOSPC);
+  struct statvfs limits {};
+  ASSERT_EQ(statvfs(path.c_str(), &limits), 0);
+  EXPECT_EQ(limits.f_ffree, 0u);
+  ASSERT_EQ(unlink((path + "/one").c_str()), 0);
+  EXPECT_EQ(symlink("x", (path + "/three").c_str()), 0);
+}
+
+TEST_P(SandboxCalls, TarRoundTripKeepsEverything) {
+  Run("mkdir all; cd all; cp ../text .; mkfifo fifo; ln text hard;"
+      "ln -s text soft; mkdir -m 751 dir; : > dir/one;"
+      "touch -d '2001-02-03 04:05:06.789' dir/one;"
+      "setfattr -n user.a -v b text 2>/dev/null || true;"
+      "cd ..; mkdir back; tar --xattrs -cf all.tar -C all .;"
+      "tar --xattrs -xpf all.tar -C back;"
+      "tar --compare -f all.tar -C back");
+}
+
+TEST_P(SandboxCalls, PythonCompilesAndRunsItsModules) {
+  EXPECT_EQ(Run("python3 -m compileall -q . && python3 -c 'import module'"),
+            "module\n");
+  EXPECT_TRUE(fs::exists(path_ + "/__pycache__"));
+}
+
+TEST_P(SandboxCalls, GitClonesCollectsGarbageAndFindsNoFault) {
+  const std::string git =
+      "git -c user.name=n -c user.email=e -c init.defaultBranch=main ";
+  Run(git + "init -q repository; cd repository; cp ../text .;" + git +
+      "add .;" + git + "commit -qm one; echo more >> text;" + git +
+      "commit -qam two;" + git + "clone -q . ../clone; cd ../clone;" + git +
+      "checkout -q HEAD~1;" + git + "gc -q;" + git + "fsck --strict;" + git +
+      "status --porcelain");
+  EXPECT_EQ(ReadFile(path_ + "/clone/text"), "text\n");
+}
+
+}  // namespace
+}  // namespace casement
