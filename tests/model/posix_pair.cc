@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <signal.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -127,10 +128,11 @@ void PosixPair::CloseFrozen(const Call& call, Player& sandbox, Player& plain) {
 std::string PosixPair::PlayInChild(const std::vector<Call>& calls,
                                    const std::string& sandbox) {
   const std::string report = daemon_.folder() + "/report";
-  WriteFile(report, "the child died");
+  WriteFile(report, "0\nthe child died");
   fs::permissions(report, fs::perms(0666));
   const pid_t child = fork();
   if (child == 0) {
+    signal(SIGPIPE, SIG_IGN);  // FIFOs.
     if (options_.as_user) BecomeUser();
     size_t upto = 0;
     std::string difference;
@@ -144,6 +146,9 @@ std::string PosixPair::PlayInChild(const std::vector<Call>& calls,
   }
   int status = 0;
   waitpid(child, &status, 0);
+  if (WIFSIGNALED(status)) {
+    return "0\nthe child died of signal " + std::to_string(WTERMSIG(status));
+  }
   return ReadFile(report);
 }
 
