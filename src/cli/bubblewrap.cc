@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <spawn.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -143,6 +143,24 @@ class StatusPipe {
   std::string text_;
 };
 
+// The new process, between fork(2) and exec: system calls only. Its --die-with-
+// parent comes too late if we are killed before it is read, so the kernel is
+// told here; the setting survives exec.
+[[noreturn]] void BecomeProgram(char* const* argv, pid_t parent,
+                                int inherited_fd, bool stdout_to_stderr,
+                                int error_fd) {
+  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (::getppid() != parent) ::_exit(1);
+  ::fcntl(inherited_fd, F_SETFD, 0);
+  if (stdout_to_stderr) ::dup2(STDERR_FILENO, STDOUT_FILENO);
+  ::execvp(argv[0], argv);
+  const int error = errno;
+  [[maybe_unused]] const ssize_t wrote =
+      ::write(error_fd, &error, sizeof(error));
+  ::_exit(1);
+}
+
+// Call it from the main thread: the program dies with the thread that made it.
 absl::StatusOr<pid_t> Spawn(const std::vector<std::string>& words,
                             int inherited_fd, bool stdout_to_stderr) {
   std::vector<char*> argv;
@@ -151,18 +169,21 @@ absl::StatusOr<pid_t> Spawn(const std::vector<std::string>& words,
     argv.push_back(const_cast<char*>(word.c_str()));
   }
   argv.push_back(nullptr);
-  posix_spawn_file_actions_t actions;
-  ::posix_spawn_file_actions_init(&actions);
-  // Onto itself: clears close-on-exec in the new process, and only there.
-  ::posix_spawn_file_actions_adddup2(&actions, inherited_fd, inherited_fd);
-  if (stdout_to_stderr) {
-    ::posix_spawn_file_actions_adddup2(&actions, STDERR_FILENO, STDOUT_FILENO);
+  int ends[2];  // Closed by a successful exec, which is how we know of it.
+  if (::pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
+  const UniqueFd read_end(ends[0]);
+  UniqueFd write_end(ends[1]);
+  const pid_t parent = ::getpid();
+  const pid_t pid = ::fork();
+  if (pid == 0) {
+    BecomeProgram(argv.data(), parent, inherited_fd, stdout_to_stderr,
+                  write_end.get());
   }
-  pid_t pid = -1;
-  const int error = ::posix_spawnp(&pid, words[0].c_str(), &actions, nullptr,
-                                   argv.data(), environ);
-  ::posix_spawn_file_actions_destroy(&actions);
-  if (error != 0) {
+  if (pid < 0) return ErrnoStatus(errno, "fork");
+  write_end.Reset();
+  int error = 0;
+  if (::read(read_end.get(), &error, sizeof(error)) == sizeof(error)) {
+    ::waitpid(pid, nullptr, 0);
     return absl::FailedPreconditionError(absl::StrCat(
         "run needs bubblewrap: ", MakeErrnoStatus(error, words[0]).message()));
   }

@@ -9,6 +9,7 @@
 #include <chrono>  // NOLINT
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "support/running_daemon.h"
 
@@ -96,6 +97,12 @@ TEST(Lifecycle, SandboxOfAKilledClientIsGoneWithinASecondAndItsLeasesToo) {
   while (!daemon.client().List()->empty()) usleep(5000);
   EXPECT_LT(std::chrono::steady_clock::now() - killed,
             std::chrono::seconds(5));  // One, on a machine with nothing else.
+  // Nor is anybody left who was inside.
+  const std::vector<std::string> left = {"pgrep", "-f", daemon.At("sandbox/")};
+  for (int i = 0; i < 500 && RunProgram(left).exit_status == 0; ++i) {
+    usleep(10000);
+  }
+  EXPECT_EQ(RunProgram(left).out, "");
   const auto evicted = daemon.client().Evict({Digest::Of("input")});
   ASSERT_TRUE(evicted.ok());
   EXPECT_TRUE(evicted->failures.empty()) << evicted->failures[0].second;
