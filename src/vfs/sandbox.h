@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
 #include "absl/types/span.h"
 #include "base/clock.h"
 #include "base/mutex.h"
@@ -60,6 +61,9 @@ class Sandbox final : public Area,
   absl::StatusOr<std::vector<Change>> Diff();
   absl::StatusOr<Collected> Collect(absl::Span<const std::string> paths,
                                     bool force);
+  // The files at and below `paths` that the kernel knows, by their numbers.
+  absl::StatusOr<absl::flat_hash_map<uint64_t, std::string>> KnownFiles(
+      absl::Span<const std::string> paths);
   // Fills in what the sandbox knows: counts and bytes.
   void Describe(SandboxInfo& info) const;
 

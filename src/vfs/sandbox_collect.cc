@@ -303,6 +303,34 @@ absl::StatusOr<std::optional<Output>> Sandbox::CollectPath(
   return std::optional<Output>(std::move(output));
 }
 
+absl::StatusOr<absl::flat_hash_map<uint64_t, std::string>> Sandbox::KnownFiles(
+    absl::Span<const std::string> paths) {
+  absl::flat_hash_map<uint64_t, std::string> files;
+  for (const std::string& path : paths) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> components,
+                     Components(path));
+    MutexLock lock(mu_);
+    RETURN_IF_ERROR(CheckAliveLocked());
+    std::vector<std::pair<NodePtr, std::string>> walk;
+    walk.emplace_back(WalkLocked(components), path);
+    while (!walk.empty()) {
+      const auto [node, at] = std::move(walk.back());
+      walk.pop_back();
+      if (node == nullptr) continue;
+      if (node->is_file() &&
+          static_cast<const FileNode&>(*node).all_lookups() > 0) {
+        files.emplace(node->number, at);
+      }
+      if (!node->is_directory()) continue;
+      for (const auto& [name, child] :
+           static_cast<const DirectoryNode&>(*node).children) {
+        walk.emplace_back(child.node, absl::StrCat(at, "/", name));
+      }
+    }
+  }
+  return files;
+}
+
 absl::StatusOr<Collected> Sandbox::Collect(absl::Span<const std::string> paths,
                                            bool force) {
   Collected collected;

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "vfs/shown.h"
+#include "vfs/writers.h"
 
 namespace casement {
 namespace {
@@ -97,6 +98,16 @@ absl::StatusOr<std::vector<Change>> SandboxDirectory::Diff(
 absl::StatusOr<Collected> SandboxDirectory::Collect(
     absl::string_view name, absl::Span<const std::string> paths, bool force) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Sandbox> sandbox, Find(name));
+  if (!force) {
+    ASSIGN_OR_RETURN(const auto files, sandbox->KnownFiles(paths));
+    const std::string mount = options_.path.substr(0, options_.path.rfind('/'));
+    if (const std::optional<Writer> writer = FindWriter(mount, files)) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("output \"", writer->path,
+                       "\" is open for writing by process ", writer->pid, " (",
+                       writer->command, "); --force collects it as it is"));
+    }
+  }
   return sandbox->Collect(paths, force);
 }
 

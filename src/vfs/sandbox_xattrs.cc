@@ -73,6 +73,8 @@ absl::Status Sandbox::SetXattr(Node& node, absl::string_view name,
   if (!is_new && (flags & XATTR_CREATE) != 0) {
     return ErrnoStatus(EEXIST, "creating");
   }
+  // As on ext4, this changes nothing, not even ctime.
+  if (!is_new && place->second == value) return absl::OkStatus();
   place->second = std::string(value);
   if (BytesOf(xattrs) > kXattrBytesMax) {
     return ErrnoStatus(ENOSPC, "extended attributes of more than ",

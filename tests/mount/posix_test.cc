@@ -149,6 +149,26 @@ TEST_P(SandboxCalls, DeviceNodesAreEpermAndWhiteoutsEinval) {
   EXPECT_EQ(errno, EINVAL);
 }
 
+TEST_P(SandboxCalls, OutputsOpenForWritingAreNotCollectedUnlessForced) {
+  const std::string name = fs::path(path_).filename();
+  const int fd = open((path_ + "/dir/out").c_str(), O_WRONLY | O_CREAT, 0644);
+  ASSERT_EQ(write(fd, "out", 3), 3);
+  const auto refused = daemon_.client().Collect(name, {"dir"});
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
+  const std::string message(refused.status().message());
+  EXPECT_NE(message.find("\"dir/out\""), std::string::npos) << message;
+  EXPECT_NE(message.find("process " + std::to_string(getpid()) + " ("),
+            std::string::npos)
+      << message;
+  EXPECT_TRUE(daemon_.client().Collect(name, {"text"}).ok());
+  EXPECT_TRUE(daemon_.client().Collect(name, {"dir"}, /*force=*/true).ok());
+  close(fd);
+  const int reader = open((path_ + "/dir/out").c_str(), O_RDONLY);
+  const auto collected = daemon_.client().Collect(name, {"dir"});
+  EXPECT_TRUE(collected.ok()) << collected.status();
+  close(reader);
+}
+
 TEST_P(SandboxCalls, DirectoriesCanBeSynced) {
   const int fd = open((path_ + "/dir").c_str(), O_RDONLY | O_DIRECTORY);
   EXPECT_EQ(fsync(fd), 0) << errno;

@@ -1,0 +1,135 @@
+#include "vfs/writers.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <fstream>
+#include <memory>
+#include <vector>
+
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_split.h"
+
+namespace casement {
+namespace {
+
+struct DirCloser {
+  void operator()(DIR* directory) const { closedir(directory); }
+};
+
+// The names in a folder of /proc that are numbers. None if it cannot be read.
+std::vector<int> NumbersIn(const std::string& folder) {
+  std::vector<int> numbers;
+  const std::unique_ptr<DIR, DirCloser> directory(opendir(folder.c_str()));
+  if (directory == nullptr) return numbers;
+  while (const dirent* const entry = readdir(directory.get())) {
+    int number = 0;
+    if (absl::SimpleAtoi(entry->d_name, &number)) numbers.push_back(number);
+  }
+  return numbers;
+}
+
+// A path as mountinfo writes it: white space and '\\' in octal.
+std::string Escaped(const std::string& path) {
+  std::string escaped;
+  for (const char c : path) {
+    if (c == ' ' || c == '\t' || c == '\n' || c == '\\') {
+      absl::StrAppendFormat(&escaped, "\\%03o", c);
+    } else {
+      escaped.push_back(c);
+    }
+  }
+  return escaped;
+}
+
+// The device ("0:42") of the last mount in a mountinfo file whose `field`
+// (0: its number, 4: where it is) is `value`. Empty if there is none.
+std::string DeviceOf(const std::string& mountinfo, size_t field,
+                     const std::string& value) {
+  std::ifstream mounts(mountinfo);
+  std::string device;
+  for (std::string line; std::getline(mounts, line);) {
+    const std::vector<absl::string_view> fields = absl::StrSplit(line, ' ');
+    if (fields.size() < 5 || fields[field] != value) continue;
+    if (absl::StrContains(line, " - fuse.casement ")) {
+      device = std::string(fields[2]);
+    }
+  }
+  return device;
+}
+
+// What /proc/PID/fdinfo/FD says.
+struct Descriptor {
+  bool writable = false;
+  uint64_t number = 0;
+  std::string mount;
+};
+
+Descriptor ReadDescriptor(const std::string& path) {
+  Descriptor descriptor;
+  std::ifstream info(path);
+  std::string key;
+  std::string value;
+  while (info >> key >> value) {
+    if (key == "flags:") {
+      const auto flags = std::strtoull(value.c_str(), nullptr, 8);
+      descriptor.writable = (flags & O_ACCMODE) != O_RDONLY;
+    } else if (key == "mnt_id:") {
+      descriptor.mount = value;
+    } else if (key == "ino:") {
+      descriptor.number = std::strtoull(value.c_str(), nullptr, 10);
+      break;
+    }
+  }
+  return descriptor;
+}
+
+// Whether the descriptor can be a file at all: sockets, pipes and so on have
+// names without a '/' in front. Cheaper than its fdinfo.
+bool HasPath(const std::string& link) {
+  char first = 0;
+  return readlink(link.c_str(), &first, 1) == 1 && first == '/';
+}
+
+std::string CommandOf(const std::string& process) {
+  std::ifstream file(process + "/comm");
+  std::string command;
+  std::getline(file, command);
+  return command;
+}
+
+}  // namespace
+
+std::optional<Writer> FindWriter(
+    const std::string& mount_point,
+    const absl::flat_hash_map<uint64_t, std::string>& files) {
+  if (files.empty()) return std::nullopt;
+  const std::string device =
+      DeviceOf("/proc/self/mountinfo", 4, Escaped(mount_point));
+  const pid_t self = getpid();
+  for (const pid_t pid : NumbersIn("/proc")) {
+    if (pid == self) continue;
+    const std::string process = absl::StrCat("/proc/", pid);
+    for (const int fd : NumbersIn(process + "/fd")) {
+      if (!HasPath(absl::StrCat(process, "/fd/", fd))) continue;
+      const Descriptor descriptor =
+          ReadDescriptor(absl::StrCat(process, "/fdinfo/", fd));
+      if (!descriptor.writable) continue;
+      const auto file = files.find(descriptor.number);
+      // Numbers are unique in one mount only.
+      if (file == files.end() ||
+          DeviceOf(process + "/mountinfo", 0, descriptor.mount) != device) {
+        continue;
+      }
+      return Writer{
+          .pid = pid, .command = CommandOf(process), .path = file->second};
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace casement
