@@ -57,7 +57,7 @@ fuse_entry_param EntryParamOf(const Entry& entry) {
   fuse_entry_param param{};
   param.ino = entry.id;
   param.attr = StatOf(entry.attributes);
-  param.attr_timeout = kForever;
+  param.attr_timeout = entry.attributes.cacheable ? kForever : 0;
   param.entry_timeout = entry.cacheable ? kForever : 0;
   return param;
 }
@@ -72,7 +72,7 @@ void ReplyStatus(fuse_req_t req, const absl::Status& status) {
 
 void ReplyAttributes(fuse_req_t req, const Attributes& attributes) {
   const struct stat shown = StatOf(attributes);
-  fuse_reply_attr(req, &shown, kForever);
+  fuse_reply_attr(req, &shown, attributes.cacheable ? kForever : 0);
 }
 
 bool ReplyEntry(fuse_req_t req, const Entry& entry) {

@@ -32,6 +32,8 @@ struct Attributes {
   timespec atime{};
   timespec mtime{};
   timespec ctime{};
+  // Whether the kernel may remember them until it is told otherwise.
+  bool cacheable = true;
 };
 
 // The answer to a lookup. `id` 0 says that the name does not exist.

@@ -182,6 +182,8 @@ Attributes Sandbox::ShowLocked(const SandboxNode& node) const {
         static_cast<const SymlinkNode&>(node).target.size());
   } else if (node.is_file()) {
     const auto& file = static_cast<const FileNode&>(node);
+    // A change through one of two numbers must be seen through the other.
+    shown.cacheable = file.reborn_id == 0;
     if (file.scratch != nullptr) {
       shown.size = file.scratch->size();
       shown.blocks = file.scratch->blocks();

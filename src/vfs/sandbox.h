@@ -194,6 +194,10 @@ class Sandbox final : public Area,
   uint32_t SuidBits(SandboxNode& node, const Caller& caller);
   // Takes S_ISUID and S_ISGID away because `caller` wrote to it.
   void ClearSuid(SandboxNode& node, const Caller& caller);
+  // Whether `id` must not be opened: the file is written, and `id` is, or was
+  // when it became so, open in passthrough mode.
+  bool IsOutdatedLocked(const FileNode& file, InodeId id) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status RebornLocked(FileNode& file) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckInputWritableLocked(const SandboxNode& node,
                                         uint32_t caller_uid) const

@@ -142,6 +142,8 @@ absl::Status Sandbox::Truncate(FileNode& file, int64_t size) {
       [size](ScratchFile& scratch) { return scratch.Truncate(size); }));
   MutexLock lock(mu_);
   WroteLocked(file);
+  // The request may have come through the number that has no pages.
+  if (file.reborn_id != 0) context_.notifier.InvalidateNode(file.reborn_id);
   return absl::OkStatus();
 }
 
@@ -200,6 +202,11 @@ absl::Status Sandbox::Sync(Node& node) {
   return source.scratch == nullptr ? absl::OkStatus() : source.scratch->Sync();
 }
 
+bool Sandbox::IsOutdatedLocked(const FileNode& file, InodeId id) const {
+  if (id != file.id) return false;
+  return file.passthrough_opens > 0 || file.reborn_id != 0;
+}
+
 absl::Status Sandbox::RebornLocked(FileNode& file) {
   if (file.reborn_id == 0) {
     file.reborn_id = context_.nodes.NewId();
@@ -217,7 +224,7 @@ absl::StatusOr<Opened> Sandbox::OpenForWriting(FileNode& file, InodeId id,
   if (truncate) RETURN_IF_ERROR(Truncate(file, 0));
   if (truncate && request.clear_suid) ClearSuid(file, request.caller);
   MutexLock lock(mu_);
-  if (id == file.id && file.passthrough_opens > 0) return RebornLocked(file);
+  if (IsOutdatedLocked(file, id)) return RebornLocked(file);
   return Opened{};
 }
 
@@ -242,9 +249,7 @@ absl::StatusOr<Opened> Sandbox::Open(Node& node, InodeId id,
         while (file->copying) copied_.Wait(mu_);
         continue;
       }
-      if (id == file->id && file->passthrough_opens > 0) {
-        return RebornLocked(*file);
-      }
+      if (IsOutdatedLocked(*file, id)) return RebornLocked(*file);
       return Opened{};
     }
     if (blob == nullptr) continue;

@@ -78,7 +78,7 @@ std::string PosixPair::PlayBoth(const std::vector<Call>& calls,
   Player plain(plain_);
   for (upto = 0; upto < calls.size(); ++upto) {
     const Call& call = calls[upto];
-    CloseFrozen(call, sandbox, plain);
+    Freeze(call, sandbox, plain);
     const std::string expected = plain.Play(call);
     const std::string got = sandbox.Play(call);
     if (got == expected) continue;
@@ -105,8 +105,8 @@ std::string PosixPair::PlayBoth(const std::vector<Call>& calls,
 
 // In passthrough mode a descriptor that was opened for reading before the first
 // write to an unmodified input goes on seeing the old bytes (casement(7)), so
-// such descriptors are closed before that write.
-void PosixPair::CloseFrozen(const Call& call, Player& sandbox, Player& plain) {
+// such descriptors stay open but are not used any more.
+void PosixPair::Freeze(const Call& call, Player& sandbox, Player& plain) {
   const bool writes =
       call.kind == CallKind::kTruncate ||
       (call.kind == CallKind::kOpen &&
@@ -120,8 +120,8 @@ void PosixPair::CloseFrozen(const Call& call, Player& sandbox, Player& plain) {
   for (unsigned slot = 0; slot < kSlots; ++slot) {
     const Player::OpenSlot open = plain.SlotAt(slot);
     if (open.number != number || !open.read_only) continue;
-    sandbox.CloseSlot(slot);
-    plain.CloseSlot(slot);
+    sandbox.FreezeSlot(slot);
+    plain.FreezeSlot(slot);
   }
 }
 

@@ -140,7 +140,8 @@ Player::OpenSlot Player::SlotAt(unsigned slot) const {
 
 unsigned Player::Choose(unsigned slot) const {
   for (unsigned i = 0; i < kSlots; ++i) {
-    if (slots_[(slot + i) % kSlots].valid()) return (slot + i) % kSlots;
+    const unsigned next = (slot + i) % kSlots;
+    if (slots_[next].valid() && !frozen_[next]) return next;
   }
   return slot;
 }

@@ -32,7 +32,12 @@ class Player {
     bool read_only = false;
   };
   OpenSlot SlotAt(unsigned slot) const;
-  void CloseSlot(unsigned slot) { slots_[slot].Reset(); }
+  void CloseSlot(unsigned slot) {
+    slots_[slot].Reset();
+    frozen_[slot] = false;
+  }
+  // Stays open, but no call uses it until it is opened again.
+  void FreezeSlot(unsigned slot) { frozen_[slot] = true; }
   // The slot that a call on a descriptor uses: the next one that is open.
   unsigned Choose(unsigned slot) const;
 
@@ -54,11 +59,15 @@ class Player {
   std::string Attributes(const Call& call);
   std::string Attribute(const Call& call, const std::string& path);
   std::string Lock(const Call& call);
-  int Fd(unsigned slot) const { return slots_[Choose(slot)].get(); }
+  int Fd(unsigned slot) const {
+    const unsigned chosen = Choose(slot);
+    return frozen_[chosen] ? -1 : slots_[chosen].get();
+  }
 
   const std::string folder_;
   const UniqueFd root_;
   std::array<UniqueFd, kSlots> slots_;
+  std::array<bool, kSlots> frozen_{};
 };
 
 // Everything below `folder`: a line of words by path.

@@ -169,6 +169,46 @@ TEST_P(SandboxCalls, OutputsOpenForWritingAreNotCollectedUnlessForced) {
   close(reader);
 }
 
+// In passthrough mode the kernel then knows the file under two numbers.
+TEST_P(SandboxCalls, OtherNamesOfAnInputShowWhatIsWrittenWhileItIsRead) {
+  const std::string one = path_ + "/text";
+  const std::string other = path_ + "/dir/other";
+  ASSERT_EQ(link(one.c_str(), other.c_str()), 0);
+  ASSERT_EQ(ReadFile(other), "text\n");
+  const int reader = open(one.c_str(), O_RDONLY);
+  const int writer = open(one.c_str(), O_WRONLY | O_APPEND);
+  ASSERT_GE(writer, 0) << errno;
+  for (uintmax_t size : {6, 7, 8}) {
+    ASSERT_EQ(write(writer, "1", 1), 1);
+    EXPECT_EQ(fs::file_size(other), size);
+  }
+  ASSERT_EQ(ftruncate(writer, 5), 0);
+  for (const std::string wanted : {"text\n1", "text\n11", "text\n111"}) {
+    ASSERT_EQ(write(writer, "1", 1), 1);
+    EXPECT_EQ(fs::file_size(other), wanted.size());
+    EXPECT_EQ(ReadFile(other), wanted);
+    EXPECT_EQ(fs::file_size(one), wanted.size());
+  }
+  ASSERT_EQ(fchmod(reader, 0600), 0);
+  ASSERT_EQ(chmod(other.c_str(), 0640), 0);
+  struct stat status {};
+  for (const std::string& name : {one, other}) {
+    ASSERT_EQ(stat(name.c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 07777, 0640u) << name;
+  }
+  ASSERT_EQ(fchmod(reader, 0604), 0);
+  for (const std::string& name : {one, other}) {
+    ASSERT_EQ(stat(name.c_str(), &status), 0);
+    EXPECT_EQ(status.st_mode & 07777, 0604u) << name;
+  }
+  close(reader);
+  close(writer);
+  ASSERT_EQ(truncate(other.c_str(), 2), 0);
+  EXPECT_EQ(ReadFile(one), "te");
+  WriteFile(one, "new text");
+  EXPECT_EQ(ReadFile(other), "new text");
+}
+
 TEST_P(SandboxCalls, DirectoriesCanBeSynced) {
   const int fd = open((path_ + "/dir").c_str(), O_RDONLY | O_DIRECTORY);
   EXPECT_EQ(fsync(fd), 0) << errno;
