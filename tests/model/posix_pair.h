@@ -47,7 +47,8 @@ class PosixPair {
                           const std::string& sandbox);
   std::string PlayBoth(const std::vector<Call>& calls,
                        const std::string& sandbox, size_t& upto);
-  void Freeze(const Call& call, Player& sandbox, Player& plain);
+  // The unmodified input that the call would write to, or 0.
+  uint64_t Freeze(const Call& call, Player& sandbox, Player& plain);
   // Diff and Collect against what happened to the plain folder.
   std::string CheckOutputs(const std::string& name);
   static Tree TreeOf(const std::string& folder);
