@@ -10,10 +10,8 @@
 #include <cstring>
 #include <fstream>
 
-#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "absl/strings/str_split.h"
+#include "base/mount_info.h"
 #include "base/status.h"
 
 namespace casement {
@@ -38,28 +36,11 @@ absl::Status CheckEmpty(const std::string& path) {
       absl::StrCat("mount point ", path, ": the directory is not empty"));
 }
 
-// A path as /proc/self/mountinfo writes it: white space and '\\' in octal.
-std::string Escaped(const std::string& path) {
-  std::string escaped;
-  for (const char c : path) {
-    if (c == ' ' || c == '\t' || c == '\n' || c == '\\') {
-      absl::StrAppendFormat(&escaped, "\\%03o", c);
-    } else {
-      escaped.push_back(c);
-    }
-  }
-  return escaped;
-}
-
 // Whether a casement mount is the topmost one at `path`, dead or alive.
 bool IsMounted(const std::string& path) {
-  std::ifstream mounts("/proc/self/mountinfo");
-  const std::string wanted = Escaped(path);
   bool mounted = false;
-  for (std::string line; std::getline(mounts, line);) {
-    const std::vector<absl::string_view> fields = absl::StrSplit(line, ' ');
-    if (fields.size() < 5 || fields[4] != wanted) continue;
-    mounted = absl::StrContains(line, " - fuse.casement ");
+  for (const MountInfo& mount : ReadMountInfo("/proc/self/mountinfo")) {
+    if (mount.path == path) mounted = mount.type == "fuse.casement";
   }
   return mounted;
 }

@@ -8,11 +8,9 @@
 #include <memory>
 #include <vector>
 
-#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
-#include "absl/strings/str_split.h"
+#include "base/mount_info.h"
 
 namespace casement {
 namespace {
@@ -33,33 +31,23 @@ std::vector<int> NumbersIn(const std::string& folder) {
   return numbers;
 }
 
-// A path as mountinfo writes it: white space and '\\' in octal.
-std::string Escaped(const std::string& path) {
-  std::string escaped;
-  for (const char c : path) {
-    if (c == ' ' || c == '\t' || c == '\n' || c == '\\') {
-      absl::StrAppendFormat(&escaped, "\\%03o", c);
-    } else {
-      escaped.push_back(c);
-    }
-  }
-  return escaped;
-}
-
-// The device ("0:42") of the last mount in a mountinfo file whose `field`
-// (0: its number, 4: where it is) is `value`. Empty if there is none.
-std::string DeviceOf(const std::string& mountinfo, size_t field,
-                     const std::string& value) {
-  std::ifstream mounts(mountinfo);
+// The device of the casement mount that is on top at `path`. Empty if none is.
+std::string DeviceAt(const std::string& path) {
   std::string device;
-  for (std::string line; std::getline(mounts, line);) {
-    const std::vector<absl::string_view> fields = absl::StrSplit(line, ' ');
-    if (fields.size() < 5 || fields[field] != value) continue;
-    if (absl::StrContains(line, " - fuse.casement ")) {
-      device = std::string(fields[2]);
+  for (const MountInfo& mount : ReadMountInfo("/proc/self/mountinfo")) {
+    if (mount.path == path && mount.type == "fuse.casement") {
+      device = mount.device;
     }
   }
   return device;
+}
+
+// The device of the mount that a process knows as `id`. Empty if it has none.
+std::string DeviceOf(const std::string& process, const std::string& id) {
+  for (const MountInfo& mount : ReadMountInfo(process + "/mountinfo")) {
+    if (mount.id == id) return mount.device;
+  }
+  return "";
 }
 
 // What /proc/PID/fdinfo/FD says.
@@ -108,8 +96,7 @@ std::optional<Writer> FindWriter(
     const std::string& mount_point,
     const absl::flat_hash_map<uint64_t, std::string>& files) {
   if (files.empty()) return std::nullopt;
-  const std::string device =
-      DeviceOf("/proc/self/mountinfo", 4, Escaped(mount_point));
+  const std::string device = DeviceAt(mount_point);
   const pid_t self = getpid();
   for (const pid_t pid : NumbersIn("/proc")) {
     if (pid == self) continue;
@@ -122,7 +109,7 @@ std::optional<Writer> FindWriter(
       const auto file = files.find(descriptor.number);
       // Numbers are unique in one mount only.
       if (file == files.end() ||
-          DeviceOf(process + "/mountinfo", 0, descriptor.mount) != device) {
+          DeviceOf(process, descriptor.mount) != device) {
         continue;
       }
       return Writer{
