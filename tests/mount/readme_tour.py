@@ -61,7 +61,7 @@ def running(folder):
 
 
 def main():
-  readme, casementd, casement = sys.argv[1:4]
+  readme, casementd, casement = map(os.path.abspath, sys.argv[1:4])
   with open(readme, encoding='utf-8') as file:
     text = file.read()
   found = blocks(text)
