@@ -157,10 +157,10 @@ void ReplyMade(fuse_req_t req, const absl::StatusOr<Entry>& entry) {
 }
 
 void OnMknod(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
-             dev_t /*device*/) {
-  ReplyMade(
-      req,
-      Vfs(req, Request::kMknod).MakeFile(parent, name, mode, CallerOf(req)));
+             dev_t device) {
+  ReplyMade(req, Vfs(req, Request::kMknod)
+                     .MakeFile(parent, name, {.mode = mode, .device = device},
+                               CallerOf(req)));
 }
 
 void OnMkdir(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode) {
@@ -190,7 +190,22 @@ void OnRmdir(fuse_req_t req, fuse_ino_t parent, const char* name) {
 void OnRename(fuse_req_t req, fuse_ino_t parent, const char* name,
               fuse_ino_t new_parent, const char* new_name, unsigned flags) {
   ReplyStatus(req, Vfs(req, Request::kRename)
-                       .Rename(parent, name, new_parent, new_name, flags));
+                       .Rename(parent, name, new_parent, new_name, flags,
+                               CallerOf(req)));
+}
+
+// What an open file's `fh` says: that of a passthrough one is its blob's id;
+// 0 is a file whose closing means nothing.
+constexpr uint64_t kWriterHandle = UINT64_MAX;
+
+// The file that `handle` was given for is not open, or no more.
+void Close(Adapter& adapter, fuse_ino_t ino, uint64_t handle) {
+  if (handle == 0) return;
+  if (handle == kWriterHandle) {
+    return adapter.vfs.Closed(ino, OpenedAs::kWriter);
+  }
+  adapter.backing_ids.Close(handle);
+  adapter.vfs.Closed(ino, OpenedAs::kPassthrough);
 }
 
 // The kernel is to read the blob's own file.
@@ -199,15 +214,13 @@ void ReplyPassthrough(fuse_req_t req, fuse_ino_t ino, const Opened& opened,
   Adapter& adapter = AdapterOf(req);
   const absl::StatusOr<int> id = adapter.backing_ids.Open(opened.passthrough);
   if (!id.ok()) {
-    adapter.vfs.Closed(ino);
+    adapter.vfs.Closed(ino, OpenedAs::kPassthrough);
     return ReplyError(req, id.status());
   }
   file->backing_id = *id;
   file->fh = opened.passthrough->id();
-  if (fuse_reply_open(req, file) == 0) return;
-  // The caller is gone, and no RELEASE will follow.
-  adapter.backing_ids.Close(file->fh);
-  adapter.vfs.Closed(ino);
+  // If the caller is gone, no RELEASE will follow.
+  if (fuse_reply_open(req, file) != 0) Close(adapter, ino, file->fh);
 }
 
 void OnOpen(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file) {
@@ -227,15 +240,13 @@ void OnOpen(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file) {
     return;
   }
   file->keep_cache = 1;
-  fuse_reply_open(req, file);
+  file->fh = opened->writer ? kWriterHandle : 0;
+  if (fuse_reply_open(req, file) != 0) Close(AdapterOf(req), ino, file->fh);
 }
 
 void OnRelease(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file) {
-  FileSystem& vfs = Vfs(req, Request::kRelease);
-  if (file->fh != 0) {
-    AdapterOf(req).backing_ids.Close(file->fh);
-    vfs.Closed(ino);
-  }
+  Vfs(req, Request::kRelease);
+  Close(AdapterOf(req), ino, file->fh);
   fuse_reply_err(req, 0);
 }
 
@@ -372,22 +383,32 @@ void OnStatfs(fuse_req_t req, fuse_ino_t ino) {
   fuse_reply_statfs(req, &shown);
 }
 
+// A file that was made is opened as any other, but for what making it did.
 void ReplyOpenedNew(fuse_req_t req, const absl::StatusOr<Entry>& entry,
                     fuse_file_info* file) {
   if (!entry.ok()) return ReplyError(req, entry.status());
+  Adapter& adapter = AdapterOf(req);
+  const absl::StatusOr<Opened> opened = adapter.vfs.Open(
+      entry->id, {.flags = file->flags & O_ACCMODE, .caller = CallerOf(req)});
+  if (!opened.ok()) {
+    adapter.vfs.Forget(entry->id, 1);
+    return ReplyError(req, opened.status());
+  }
   file->keep_cache = 1;
   file->noflush = 1;
+  file->fh = opened->writer ? kWriterHandle : 0;
   const fuse_entry_param param = EntryParamOf(*entry);
-  if (fuse_reply_create(req, &param, file) != 0) {
-    AdapterOf(req).vfs.Forget(entry->id, 1);
-  }
+  if (fuse_reply_create(req, &param, file) == 0) return;
+  Close(adapter, entry->id, file->fh);
+  adapter.vfs.Forget(entry->id, 1);
 }
 
 void OnCreate(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
               fuse_file_info* file) {
   FileSystem& vfs = Vfs(req, Request::kCreate);
-  ReplyOpenedNew(req, vfs.MakeFile(parent, name, S_IFREG | mode, CallerOf(req)),
-                 file);
+  ReplyOpenedNew(
+      req, vfs.MakeFile(parent, name, {.mode = S_IFREG | mode}, CallerOf(req)),
+      file);
 }
 
 void OnFallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,

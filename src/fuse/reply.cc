@@ -47,6 +47,7 @@ struct stat StatOf(const Attributes& attributes) {
   shown.st_size = attributes.size;
   shown.st_blocks = attributes.blocks;
   shown.st_blksize = 4096;
+  shown.st_rdev = attributes.device;
   shown.st_atim = attributes.atime;
   shown.st_mtim = attributes.mtime;
   shown.st_ctim = attributes.ctime;

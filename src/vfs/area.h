@@ -54,8 +54,8 @@ class Area {
                                       const OpenRequest& request) {
     return ErrnoStatus(EINVAL, "not a file");
   }
-  // A file that was open in passthrough mode under this `id` was closed.
-  virtual void Closed(Node& node, InodeId id) {}
+  // A file that Open() counted under this `id` was closed.
+  virtual void Closed(Node& node, InodeId id, OpenedAs as) {}
   virtual absl::StatusOr<size_t> Read(Node& node, int64_t offset,
                                       absl::Span<char> buffer) {
     return ErrnoStatus(EINVAL, "not a file");
@@ -75,8 +75,7 @@ class Area {
                                               const Caller& caller) {
     return ReadOnly();
   }
-  // A regular file, FIFO or socket, as S_IFMT says.
-  virtual absl::StatusOr<Entry> MakeFile(Place place, uint32_t mode,
+  virtual absl::StatusOr<Entry> MakeFile(Place place, const NewFile& file,
                                          const Caller& caller) {
     return ReadOnly();
   }
@@ -91,7 +90,8 @@ class Area {
   virtual absl::Status Unlink(Place place) { return ReadOnly(); }
   virtual absl::Status RemoveDirectory(Place place) { return ReadOnly(); }
   // `flags` as in renameat2(2). Both places are in this area.
-  virtual absl::Status Rename(Place from, Place to, unsigned flags) {
+  virtual absl::Status Rename(Place from, Place to, unsigned flags,
+                              const Caller& caller) {
     return ReadOnly();
   }
   virtual absl::Status Allocate(Node& node, int mode, int64_t offset,

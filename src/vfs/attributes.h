@@ -28,7 +28,8 @@ struct Attributes {
   uint32_t uid = 0;
   uint32_t gid = 0;
   int64_t size = 0;
-  int64_t blocks = 0;  // Of 512 bytes.
+  int64_t blocks = 0;   // Of 512 bytes.
+  uint64_t device = 0;  // Of a device node, as makedev(3) makes it.
   timespec atime{};
   timespec mtime{};
   timespec ctime{};
@@ -87,6 +88,17 @@ struct Opened {
   // If set, the kernel is to use this file's pages and data itself, for as long
   // as the file is open; end it with FileSystem::Closed().
   std::shared_ptr<const OpenBlob> passthrough;
+  // It is counted as one that can write: end it with FileSystem::Closed().
+  bool writer = false;
+};
+
+// What an open file was, when it is closed.
+enum class OpenedAs : uint8_t { kPassthrough, kWriter };
+
+// What to make: a regular file, a FIFO, a socket or a device node.
+struct NewFile {
+  uint32_t mode = 0;    // With the type (S_IFMT).
+  uint64_t device = 0;  // Of a device node.
 };
 
 // One name of a listing. `position` is where the listing goes on after it.

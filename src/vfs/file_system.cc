@@ -57,9 +57,9 @@ absl::StatusOr<Opened> FileSystem::Open(InodeId id,
   return node.area->Open(node, id, request);
 }
 
-void FileSystem::Closed(InodeId id) {
+void FileSystem::Closed(InodeId id, OpenedAs as) {
   const std::shared_ptr<Node> node = table_.Find(id);
-  if (node != nullptr) node->area->Closed(*node, id);
+  if (node != nullptr) node->area->Closed(*node, id, as);
 }
 
 absl::StatusOr<size_t> FileSystem::Read(InodeId id, int64_t offset,
@@ -138,10 +138,10 @@ absl::StatusOr<Entry> FileSystem::MakeDirectory(InodeId parent,
 
 absl::StatusOr<Entry> FileSystem::MakeFile(InodeId parent,
                                            absl::string_view name,
-                                           uint32_t mode,
+                                           const NewFile& file,
                                            const Caller& caller) {
   FIND_NODE(directory, parent);
-  return directory.area->MakeFile({directory, name}, mode, caller);
+  return directory.area->MakeFile({directory, name}, file, caller);
 }
 
 absl::StatusOr<Entry> FileSystem::MakeTemporary(InodeId parent, uint32_t mode,
@@ -181,13 +181,13 @@ absl::Status FileSystem::RemoveDirectory(InodeId parent,
 
 absl::Status FileSystem::Rename(InodeId parent, absl::string_view name,
                                 InodeId new_parent, absl::string_view new_name,
-                                unsigned flags) {
+                                unsigned flags, const Caller& caller) {
   FIND_NODE(from, parent);
   FIND_NODE(to, new_parent);
   if (from.area != to.area) {
     return ErrnoStatus(EXDEV, "rename between sandboxes");
   }
-  return from.area->Rename({from, name}, {to, new_name}, flags);
+  return from.area->Rename({from, name}, {to, new_name}, flags, caller);
 }
 
 absl::StatusOr<Limits> FileSystem::GetLimits(InodeId id) {

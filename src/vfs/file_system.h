@@ -36,7 +36,7 @@ class FileSystem {
   absl::Status List(InodeId id, uint64_t position, const ListSink& sink);
 
   absl::StatusOr<Opened> Open(InodeId id, const OpenRequest& request);
-  void Closed(InodeId id);
+  void Closed(InodeId id, OpenedAs as);
   absl::StatusOr<size_t> Read(InodeId id, int64_t offset,
                               absl::Span<char> buffer);
   absl::StatusOr<size_t> Write(InodeId id, int64_t offset,
@@ -59,7 +59,7 @@ class FileSystem {
   absl::StatusOr<Entry> MakeDirectory(InodeId parent, absl::string_view name,
                                       uint32_t mode, const Caller& caller);
   absl::StatusOr<Entry> MakeFile(InodeId parent, absl::string_view name,
-                                 uint32_t mode, const Caller& caller);
+                                 const NewFile& file, const Caller& caller);
   absl::StatusOr<Entry> MakeTemporary(InodeId parent, uint32_t mode,
                                       const Caller& caller);
   absl::StatusOr<Entry> MakeSymlink(InodeId parent, absl::string_view name,
@@ -71,7 +71,7 @@ class FileSystem {
   absl::Status RemoveDirectory(InodeId parent, absl::string_view name);
   absl::Status Rename(InodeId parent, absl::string_view name,
                       InodeId new_parent, absl::string_view new_name,
-                      unsigned flags);
+                      unsigned flags, const Caller& caller);
   absl::StatusOr<Limits> GetLimits(InodeId id);
 
  private:

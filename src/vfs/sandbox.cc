@@ -15,6 +15,10 @@ namespace casement {
 namespace {
 
 constexpr uint32_t kPermissionBits = 07777;
+// ext4 keeps shorter targets in the inode, without a block.
+constexpr int64_t kInlineTargetBytes = 60;
+// Of all extended attributes in a sandbox: they are in memory.
+constexpr int64_t kXattrBytesMax = int64_t{64} << 20;
 
 // The kernel's way to ask that S_ISUID and S_ISGID go, as before a write by
 // another user, and of chown(2) to the owner and group -1. Which of the two it
@@ -34,7 +38,8 @@ Sandbox::Sandbox(const SandboxContext& context, const SandboxSpec& spec,
     : context_(context),
       spec_(spec),
       first_number_(context.nodes.NewNumbers(inputs.root()->paths())),
-      budget_(std::make_shared<ScratchBudget>(spec.scratch_bytes_max)),
+      budget_(std::make_shared<ByteBudget>(spec.scratch_bytes_max)),
+      xattr_budget_(std::make_shared<ByteBudget>(kXattrBytesMax)),
       inputs_(std::move(inputs)) {}
 
 void Sandbox::Start() {
@@ -176,10 +181,12 @@ Attributes Sandbox::ShowLocked(const SandboxNode& node) const {
   if (node.is_directory()) {
     const auto& directory = static_cast<const DirectoryNode&>(node);
     shown.size = kDirectorySize;
+    shown.blocks = BlocksOf(kDirectorySize);
     shown.links = node.links == 0 ? 0 : 2 + directory.subdirectories;
   } else if (node.is_symlink()) {
     shown.size = static_cast<int64_t>(
         static_cast<const SymlinkNode&>(node).target.size());
+    if (shown.size >= kInlineTargetBytes) shown.blocks = BlocksOf(shown.size);
   } else if (node.is_file()) {
     const auto& file = static_cast<const FileNode&>(node);
     // A change through one of two numbers must be seen through the other.
@@ -191,6 +198,8 @@ Attributes Sandbox::ShowLocked(const SandboxNode& node) const {
       shown.size = file.digest().size_bytes();
       shown.blocks = BlocksOf(shown.size);
     }
+  } else {
+    shown.device = static_cast<const SpecialNode&>(node).device;
   }
   return shown;
 }
@@ -462,20 +471,22 @@ absl::StatusOr<Entry> Sandbox::MakeDirectory(Place place, uint32_t mode,
   return AddNewLocked(place, node, S_IFDIR | (mode & kPermissionBits), caller);
 }
 
-absl::StatusOr<Entry> Sandbox::MakeFile(Place place, uint32_t mode,
+absl::StatusOr<Entry> Sandbox::MakeFile(Place place, const NewFile& file,
                                         const Caller& caller) {
-  if (S_ISFIFO(mode) || S_ISSOCK(mode)) {
+  if (!S_ISREG(file.mode)) {
+    // The kernel has checked that the caller may make device nodes, and opens
+    // none: the mount is nodev.
     auto node = std::make_shared<SpecialNode>(context_.nodes.NewId(),
                                               shared_from_this());
+    node->device = file.device;
     MutexLock lock(mu_);
-    return AddNewLocked(place, node, mode, caller);
+    return AddNewLocked(place, node, file.mode, caller);
   }
-  if (!S_ISREG(mode)) return ErrnoStatus(EPERM, "device nodes");
   auto node =
       std::make_shared<FileNode>(context_.nodes.NewId(), shared_from_this());
   ASSIGN_OR_RETURN(node->scratch, ScratchFile::Create(context_.store, budget_));
   MutexLock lock(mu_);
-  return AddNewLocked(place, node, mode, caller);
+  return AddNewLocked(place, node, file.mode, caller);
 }
 
 absl::StatusOr<Entry> Sandbox::MakeTemporary(Node& directory, uint32_t mode,
@@ -589,9 +600,16 @@ void Sandbox::ReplaceLocked(const Spot& to, const NodePtr& target) {
   UnlinkedLocked(*target);
 }
 
-absl::Status Sandbox::Rename(Place from, Place to, unsigned flags) {
-  if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE)) != 0) {
+absl::Status Sandbox::Rename(Place from, Place to, unsigned flags,
+                             const Caller& caller) {
+  if ((flags & ~(RENAME_NOREPLACE | RENAME_EXCHANGE | RENAME_WHITEOUT)) != 0) {
     return ErrnoStatus(EINVAL, "rename with flags ", flags);
+  }
+  // What overlayfs leaves behind: a character device 0:0.
+  std::shared_ptr<SpecialNode> whiteout;
+  if ((flags & RENAME_WHITEOUT) != 0) {
+    whiteout = std::make_shared<SpecialNode>(context_.nodes.NewId(),
+                                             shared_from_this());
   }
   MutexLock lock(mu_);
   ASSIGN_OR_RETURN(const Spot source, SpotLocked(from));
@@ -601,6 +619,7 @@ absl::Status Sandbox::Rename(Place from, Place to, unsigned flags) {
   const NodePtr target = FindChildLocked(goal.directory, goal.name);
   RETURN_IF_ERROR(CheckRenameLocked(node, target, flags));
   if (node == target) return absl::OkStatus();  // rename(2): two links to one.
+  if (whiteout != nullptr) RETURN_IF_ERROR(CheckRoomLocked());
   RemoveNameLocked(source);
   if ((flags & RENAME_EXCHANGE) != 0) {
     RemoveNameLocked(goal);
@@ -611,6 +630,11 @@ absl::Status Sandbox::Rename(Place from, Place to, unsigned flags) {
   }
   AddNameLocked(goal, node);
   node->ctime = Now();
+  if (whiteout != nullptr) {
+    OwnLocked(*whiteout, source.directory, S_IFCHR, caller);
+    ++added_nodes_;
+    AddNameLocked(source, whiteout);
+  }
   return absl::OkStatus();
 }
 

@@ -61,9 +61,13 @@ class Sandbox final : public Area,
   absl::StatusOr<std::vector<Change>> Diff();
   absl::StatusOr<Collected> Collect(absl::Span<const std::string> paths,
                                     bool force);
-  // The files at and below `paths` that the kernel knows, by their numbers.
-  absl::StatusOr<absl::flat_hash_map<uint64_t, std::string>> KnownFiles(
-      absl::Span<const std::string> paths);
+  // Files that may be open for writing or mapped so.
+  struct Writables {
+    absl::flat_hash_map<uint64_t, std::string> paths;  // By st_ino.
+    std::vector<InodeId> ids;
+  };
+  // Those at and below `paths`. In cached mode: all that the kernel knows.
+  absl::StatusOr<Writables> FindWritables(absl::Span<const std::string> paths);
   // Fills in what the sandbox knows: counts and bytes.
   void Describe(SandboxInfo& info) const;
 
@@ -79,7 +83,7 @@ class Sandbox final : public Area,
   absl::StatusOr<std::string> ReadLink(Node& node) override;
   absl::StatusOr<Opened> Open(Node& node, InodeId id,
                               const OpenRequest& request) override;
-  void Closed(Node& node, InodeId id) override;
+  void Closed(Node& node, InodeId id, OpenedAs as) override;
   absl::StatusOr<size_t> Read(Node& node, int64_t offset,
                               absl::Span<char> buffer) override;
   absl::StatusOr<size_t> Write(Node& node, int64_t offset,
@@ -87,14 +91,15 @@ class Sandbox final : public Area,
                                const WriteRequest& request) override;
   absl::StatusOr<Entry> MakeDirectory(Place place, uint32_t mode,
                                       const Caller& caller) override;
-  absl::StatusOr<Entry> MakeFile(Place place, uint32_t mode,
+  absl::StatusOr<Entry> MakeFile(Place place, const NewFile& file,
                                  const Caller& caller) override;
   absl::StatusOr<Entry> MakeSymlink(Place place, absl::string_view target,
                                     const Caller& caller) override;
   absl::StatusOr<Entry> Link(Node& node, Place place) override;
   absl::Status Unlink(Place place) override;
   absl::Status RemoveDirectory(Place place) override;
-  absl::Status Rename(Place from, Place to, unsigned flags) override;
+  absl::Status Rename(Place from, Place to, unsigned flags,
+                      const Caller& caller) override;
   absl::Status Allocate(Node& node, int mode, int64_t offset, int64_t length,
                         const Caller& caller) override;
   absl::StatusOr<int64_t> Seek(Node& node, int64_t offset, int whence) override;
@@ -188,6 +193,9 @@ class Sandbox final : public Area,
   // Extended attributes: sandbox_xattrs.cc.
   absl::Status CheckXattrLocked(absl::string_view name) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckXattrChangeLocked(const SandboxNode& node,
+                                      absl::string_view name) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<Opened> OpenForWriting(FileNode& file, InodeId id,
                                         const OpenRequest& request);
   // Which of S_ISUID and S_ISGID a file loses if `caller` writes to it.
@@ -209,6 +217,8 @@ class Sandbox final : public Area,
   class Collector;
   absl::StatusOr<std::optional<Output>> CollectPath(const std::string& path);
   absl::StatusOr<Output> CollectDirectory(const NodePtr& node);
+  bool MayHaveWriterLocked(const FileNode& file) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   static std::vector<Digest> DirectoriesBelow(
       std::vector<const InternedDirectory*> walk);
   // Null if there is no such path. Symlinks are not followed.
@@ -220,7 +230,8 @@ class Sandbox final : public Area,
   const SandboxContext context_;
   const SandboxSpec spec_;
   const uint64_t first_number_;
-  const std::shared_ptr<ScratchBudget> budget_;
+  const std::shared_ptr<ByteBudget> budget_;        // Of scratch files.
+  const std::shared_ptr<ByteBudget> xattr_budget_;  // Of memory.
 
   // Order: Sandbox::mu_ before the node table's.
   mutable Mutex mu_;

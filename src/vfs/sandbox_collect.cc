@@ -184,8 +184,10 @@ class Sandbox::Collector {
       ASSIGN_OR_RETURN(const Digest digest, DigestOf(file, name));
       builder.AddFile(name, digest, (node.mode & S_IXUSR) != 0, properties);
     } else {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "output \"", name, "\" is a FIFO or socket, which REv2 cannot name"));
+      return absl::FailedPreconditionError(
+          absl::StrCat("output \"", name,
+                       "\" is a FIFO, socket or device node, which REv2 "
+                       "cannot name"));
     }
     return absl::OkStatus();
   }
@@ -295,17 +297,24 @@ absl::StatusOr<std::optional<Output>> Sandbox::CollectPath(
           output.digest,
           Collector::DigestOf(static_cast<const FileNode&>(*node), path));
     } else {
-      return absl::FailedPreconditionError(absl::StrCat(
-          "output \"", path, "\" is a FIFO or socket, which REv2 cannot name"));
+      return absl::FailedPreconditionError(
+          absl::StrCat("output \"", path,
+                       "\" is a FIFO, socket or device node, which REv2 "
+                       "cannot name"));
     }
   }
   output.path = path;
   return std::optional<Output>(std::move(output));
 }
 
-absl::StatusOr<absl::flat_hash_map<uint64_t, std::string>> Sandbox::KnownFiles(
+bool Sandbox::MayHaveWriterLocked(const FileNode& file) const {
+  if (context_.data_path == DataPath::kPassthrough) return file.writers > 0;
+  return file.all_lookups() > 0;
+}
+
+absl::StatusOr<Sandbox::Writables> Sandbox::FindWritables(
     absl::Span<const std::string> paths) {
-  absl::flat_hash_map<uint64_t, std::string> files;
+  Writables found;
   for (const std::string& path : paths) {
     ASSIGN_OR_RETURN(const std::vector<std::string> components,
                      Components(path));
@@ -317,9 +326,12 @@ absl::StatusOr<absl::flat_hash_map<uint64_t, std::string>> Sandbox::KnownFiles(
       const auto [node, at] = std::move(walk.back());
       walk.pop_back();
       if (node == nullptr) continue;
-      if (node->is_file() &&
-          static_cast<const FileNode&>(*node).all_lookups() > 0) {
-        files.emplace(node->number, at);
+      if (node->is_file()) {
+        const auto& file = static_cast<const FileNode&>(*node);
+        if (!MayHaveWriterLocked(file)) continue;
+        found.paths.emplace(file.number, at);
+        found.ids.push_back(file.id);
+        if (file.reborn_id != 0) found.ids.push_back(file.reborn_id);
       }
       if (!node->is_directory()) continue;
       for (const auto& [name, child] :
@@ -328,7 +340,7 @@ absl::StatusOr<absl::flat_hash_map<uint64_t, std::string>> Sandbox::KnownFiles(
       }
     }
   }
-  return files;
+  return found;
 }
 
 absl::StatusOr<Collected> Sandbox::Collect(absl::Span<const std::string> paths,

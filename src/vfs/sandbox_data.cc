@@ -225,7 +225,9 @@ absl::StatusOr<Opened> Sandbox::OpenForWriting(FileNode& file, InodeId id,
   if (truncate && request.clear_suid) ClearSuid(file, request.caller);
   MutexLock lock(mu_);
   if (IsOutdatedLocked(file, id)) return RebornLocked(file);
-  return Opened{};
+  if ((request.flags & O_ACCMODE) == O_RDONLY) return Opened{};
+  ++file.writers;
+  return Opened{.writer = true};
 }
 
 absl::StatusOr<Opened> Sandbox::Open(Node& node, InodeId id,
@@ -258,11 +260,19 @@ absl::StatusOr<Opened> Sandbox::Open(Node& node, InodeId id,
   }
 }
 
-void Sandbox::Closed(Node& node, InodeId id) {
+void Sandbox::Closed(Node& node, InodeId id, OpenedAs as) {
   MutexLock lock(mu_);
   auto& file = static_cast<FileNode&>(node);
-  CASEMENT_CHECK(id == file.id && file.passthrough_opens > 0);
-  --file.passthrough_opens;
+  switch (as) {
+    case OpenedAs::kPassthrough:
+      CASEMENT_CHECK(id == file.id && file.passthrough_opens > 0);
+      --file.passthrough_opens;
+      return;
+    case OpenedAs::kWriter:
+      CASEMENT_CHECK(file.writers > 0);
+      --file.writers;
+      return;
+  }
 }
 
 }  // namespace casement

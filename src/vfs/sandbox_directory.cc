@@ -98,16 +98,22 @@ absl::StatusOr<std::vector<Change>> SandboxDirectory::Diff(
 absl::StatusOr<Collected> SandboxDirectory::Collect(
     absl::string_view name, absl::Span<const std::string> paths, bool force) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Sandbox> sandbox, Find(name));
+  ASSIGN_OR_RETURN(const Sandbox::Writables writables,
+                   sandbox->FindWritables(paths));
   if (!force) {
-    ASSIGN_OR_RETURN(const auto files, sandbox->KnownFiles(paths));
     const std::string mount = options_.path.substr(0, options_.path.rfind('/'));
-    if (const std::optional<Writer> writer = FindWriter(mount, files)) {
+    if (const std::optional<Writer> writer =
+            FindWriter(mount, writables.paths)) {
       return absl::FailedPreconditionError(
           absl::StrCat("output \"", writer->path,
                        "\" is open for writing by process ", writer->pid, " (",
                        writer->command, "); --force collects it as it is"));
     }
   }
+  // A mapping that is still there may have pages that were never written back:
+  // the kernel writes them before it forgets them.
+  for (const InodeId id : writables.ids) context_.notifier.InvalidateNode(id);
+  context_.notifier.Drain();
   return sandbox->Collect(paths, force);
 }
 

@@ -11,6 +11,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
@@ -24,12 +25,28 @@ namespace casement {
 
 struct DirectoryNode;
 
+// A node's extended attributes by name, "user." included, and their bytes.
+struct Xattrs {
+  explicit Xattrs(std::shared_ptr<ByteBudget> budget)
+      : budget(std::move(budget)) {}
+  ~Xattrs() { budget->GiveBack(bytes); }
+  Xattrs(const Xattrs&) = delete;
+  Xattrs& operator=(const Xattrs&) = delete;
+
+  const std::shared_ptr<ByteBudget> budget;
+  std::map<std::string, std::string> values;
+  int64_t bytes = 0;  // Of names and values; taken from the budget.
+};
+
 struct SandboxNode : Node, std::enable_shared_from_this<SandboxNode> {
   using Node::Node;
 
   bool is_directory() const { return S_ISDIR(mode); }
   bool is_file() const { return S_ISREG(mode); }
   bool is_symlink() const { return S_ISLNK(mode); }
+  bool is_special() const {
+    return !is_directory() && !is_file() && !is_symlink();
+  }
 
   uint64_t number = 0;  // st_ino
   uint32_t mode = 0;    // With the type.
@@ -46,8 +63,7 @@ struct SandboxNode : Node, std::enable_shared_from_this<SandboxNode> {
   // when it is moved.
   const Directory::Entry* input = nullptr;
   bool changed = false;
-  // Extended attributes by name, "user." included. Null: none.
-  std::unique_ptr<std::map<std::string, std::string>> xattrs;
+  std::unique_ptr<Xattrs> xattrs;  // Null: none.
 };
 
 struct FileNode final : SandboxNode {
@@ -78,6 +94,10 @@ struct FileNode final : SandboxNode {
   // Files open in passthrough mode, all of them under `id`. The kernel allows
   // no other way of opening that number meanwhile.
   uint32_t passthrough_opens = 0;
+  // Files open for writing, mapped ones included: until the last mapping goes
+  // the kernel keeps the file open. Counted in passthrough mode only; in cached
+  // mode opens are not seen.
+  uint32_t writers = 0;
   // A written file is never opened in passthrough mode: the daemon must see the
   // writes. If it became written while passthrough_opens > 0, the kernel gets
   // to know it under this second number. 0: none.
@@ -93,9 +113,10 @@ struct SymlinkNode final : SandboxNode {
   std::string target;
 };
 
-// A FIFO or a socket: the kernel does the rest.
+// A FIFO, a socket or a device node: the kernel does the rest.
 struct SpecialNode final : SandboxNode {
   using SandboxNode::SandboxNode;
+  uint64_t device = 0;
 };
 
 struct DirectoryNode final : SandboxNode {

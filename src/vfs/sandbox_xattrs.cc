@@ -14,13 +14,7 @@ namespace {
 constexpr absl::string_view kPrefix = "user.";
 // Of a node's names and values together. ext4 has room for less than its block
 // of 4 KiB, the kernel passes on no value of more than 64 KiB.
-constexpr size_t kXattrBytesMax = size_t{64} << 10;
-
-size_t BytesOf(const std::map<std::string, std::string>& xattrs) {
-  size_t bytes = 0;
-  for (const auto& [name, value] : xattrs) bytes += name.size() + value.size();
-  return bytes;
-}
+constexpr int64_t kXattrBytesMax = int64_t{64} << 10;
 
 }  // namespace
 
@@ -35,14 +29,21 @@ absl::Status Sandbox::CheckXattrLocked(absl::string_view name) const {
   return absl::OkStatus();
 }
 
+absl::Status Sandbox::CheckXattrChangeLocked(const SandboxNode& node,
+                                             absl::string_view name) const {
+  RETURN_IF_ERROR(CheckXattrLocked(name));
+  // Whoever is not root was stopped by the mode already.
+  return CheckInputWritableLocked(node, /*caller_uid=*/0);
+}
+
 absl::StatusOr<std::string> Sandbox::GetXattr(Node& node,
                                               absl::string_view name) {
   const auto& shown = static_cast<SandboxNode&>(node);
   MutexLock lock(mu_);
   RETURN_IF_ERROR(CheckXattrLocked(name));
   if (shown.xattrs == nullptr) return ErrnoStatus(ENODATA, "xattr");
-  const auto found = shown.xattrs->find(std::string(name));
-  if (found == shown.xattrs->end()) return ErrnoStatus(ENODATA, "xattr");
+  const auto found = shown.xattrs->values.find(std::string(name));
+  if (found == shown.xattrs->values.end()) return ErrnoStatus(ENODATA, "xattr");
   return found->second;
 }
 
@@ -52,7 +53,7 @@ absl::StatusOr<std::string> Sandbox::ListXattrs(Node& node) {
   RETURN_IF_ERROR(CheckAliveLocked());
   std::string names;
   if (shown.xattrs == nullptr) return names;
-  for (const auto& [name, value] : *shown.xattrs) {
+  for (const auto& [name, value] : shown.xattrs->values) {
     names += name;
     names.push_back('\0');
   }
@@ -63,10 +64,13 @@ absl::Status Sandbox::SetXattr(Node& node, absl::string_view name,
                                absl::string_view value, int flags) {
   auto& changed = static_cast<SandboxNode&>(node);
   MutexLock lock(mu_);
-  RETURN_IF_ERROR(CheckXattrLocked(name));
-  std::map<std::string, std::string> xattrs;
-  if (changed.xattrs != nullptr) xattrs = *changed.xattrs;
-  const auto [place, is_new] = xattrs.try_emplace(std::string(name));
+  RETURN_IF_ERROR(CheckXattrChangeLocked(changed, name));
+  if (changed.xattrs == nullptr) {
+    changed.xattrs = std::make_unique<Xattrs>(xattr_budget_);
+  }
+  Xattrs& xattrs = *changed.xattrs;
+  const auto place = xattrs.values.find(std::string(name));
+  const bool is_new = place == xattrs.values.end();
   if (is_new && (flags & XATTR_REPLACE) != 0) {
     return ErrnoStatus(ENODATA, "replacing");
   }
@@ -75,13 +79,22 @@ absl::Status Sandbox::SetXattr(Node& node, absl::string_view name,
   }
   // As on ext4, this changes nothing, not even ctime.
   if (!is_new && place->second == value) return absl::OkStatus();
-  place->second = std::string(value);
-  if (BytesOf(xattrs) > kXattrBytesMax) {
+  const auto size = static_cast<int64_t>(value.size());
+  const int64_t more = is_new
+                           ? static_cast<int64_t>(name.size()) + size
+                           : size - static_cast<int64_t>(place->second.size());
+  if (more > 0 && xattrs.bytes + more > kXattrBytesMax) {
     return ErrnoStatus(ENOSPC, "extended attributes of more than ",
                        kXattrBytesMax, " bytes");
   }
-  changed.xattrs =
-      std::make_unique<std::map<std::string, std::string>>(std::move(xattrs));
+  if (more > 0 && !xattr_budget_->Take(more)) {
+    return ErrnoStatus(ENOSPC, "the sandbox's limit of ",
+                       xattr_budget_->bytes_max(),
+                       " bytes of extended attributes");
+  }
+  if (more < 0) xattr_budget_->GiveBack(-more);
+  xattrs.bytes += more;
+  xattrs.values[std::string(name)] = std::string(value);
   changed.ctime = Now();
   MarkChangedLocked(changed);
   return absl::OkStatus();
@@ -90,11 +103,16 @@ absl::Status Sandbox::SetXattr(Node& node, absl::string_view name,
 absl::Status Sandbox::RemoveXattr(Node& node, absl::string_view name) {
   auto& changed = static_cast<SandboxNode&>(node);
   MutexLock lock(mu_);
-  RETURN_IF_ERROR(CheckXattrLocked(name));
-  if (changed.xattrs == nullptr ||
-      changed.xattrs->erase(std::string(name)) == 0) {
-    return ErrnoStatus(ENODATA, "removing");
-  }
+  RETURN_IF_ERROR(CheckXattrChangeLocked(changed, name));
+  if (changed.xattrs == nullptr) return ErrnoStatus(ENODATA, "removing");
+  Xattrs& xattrs = *changed.xattrs;
+  const auto found = xattrs.values.find(std::string(name));
+  if (found == xattrs.values.end()) return ErrnoStatus(ENODATA, "removing");
+  const auto bytes =
+      static_cast<int64_t>(found->first.size() + found->second.size());
+  xattr_budget_->GiveBack(bytes);
+  xattrs.bytes -= bytes;
+  xattrs.values.erase(found);
   changed.ctime = Now();
   MarkChangedLocked(changed);
   return absl::OkStatus();

@@ -30,7 +30,7 @@ int64_t RoomFor(int64_t length) {
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<ScratchFile>> ScratchFile::Create(
-    BlobStore& store, std::shared_ptr<ScratchBudget> budget) {
+    BlobStore& store, std::shared_ptr<ByteBudget> budget) {
   ASSIGN_OR_RETURN(UniqueFd fd, store.NewScratchFile());
   return std::shared_ptr<ScratchFile>(
       new ScratchFile(store, std::move(budget), std::move(fd)));

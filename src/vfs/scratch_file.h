@@ -22,11 +22,11 @@
 
 namespace casement {
 
-// What a sandbox's written files may take on disk together. Thread safe.
-class ScratchBudget {
+// What a sandbox may take of something. Thread safe.
+class ByteBudget {
  public:
-  // `bytes_max` 0: no limit but the store's.
-  explicit ScratchBudget(int64_t bytes_max) : bytes_max_(bytes_max) {}
+  // `bytes_max` 0: no limit of its own.
+  explicit ByteBudget(int64_t bytes_max) : bytes_max_(bytes_max) {}
 
   bool Take(int64_t bytes) {
     const int64_t before = used_.fetch_add(bytes);
@@ -47,7 +47,7 @@ class ScratchFile {
  public:
   // `store` and `budget` must outlive the file.
   static absl::StatusOr<std::shared_ptr<ScratchFile>> Create(
-      BlobStore& store, std::shared_ptr<ScratchBudget> budget);
+      BlobStore& store, std::shared_ptr<ByteBudget> budget);
   ~ScratchFile();
 
   // Takes the first `bytes` bytes of `blob`, sharing them where the disk's file
@@ -76,8 +76,7 @@ class ScratchFile {
   int64_t blocks() const { return blocks_.load(); }  // Of 512 bytes.
 
  private:
-  ScratchFile(BlobStore& store, std::shared_ptr<ScratchBudget> budget,
-              UniqueFd fd)
+  ScratchFile(BlobStore& store, std::shared_ptr<ByteBudget> budget, UniqueFd fd)
       : store_(store), budget_(std::move(budget)), fd_(std::move(fd)) {}
 
   // Asks for room for a change that can add at most `bytes`. The answer is to
@@ -88,7 +87,7 @@ class ScratchFile {
   absl::Status CheckWritable() const ABSL_SHARED_LOCKS_REQUIRED(io_mu_);
 
   BlobStore& store_;
-  const std::shared_ptr<ScratchBudget> budget_;
+  const std::shared_ptr<ByteBudget> budget_;
   const UniqueFd fd_;
   // Held shared by writers, exclusively by Publish(): a blob never changes.
   mutable SharedMutex io_mu_;

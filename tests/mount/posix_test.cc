@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/fs.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <sys/sysmacros.h>
@@ -12,6 +13,7 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <set>
 #include <string>
 
 #include "mount/data_paths.h"
@@ -55,6 +57,8 @@ class SandboxCalls : public testing::TestWithParam<std::string> {
   }
 
   RunningDaemon daemon_{{"--data-path", GetParam()}};
+  std::string Name() const { return fs::path(path_).filename(); }
+
   Digest root_;
   std::string path_;
 };
@@ -139,14 +143,121 @@ TEST_P(SandboxCalls, CopyFileRangeCopiesAnInput) {
             std::string(2, 0) + std::string(100000, 'b'));
 }
 
-TEST_P(SandboxCalls, DeviceNodesAreEpermAndWhiteoutsEinval) {
-  EXPECT_EQ(mknod((path_ + "/null").c_str(), S_IFCHR | 0666, makedev(1, 3)),
-            -1);
-  EXPECT_EQ(errno, EPERM);
-  EXPECT_EQ(renameat2(AT_FDCWD, (path_ + "/text").c_str(), AT_FDCWD,
-                      (path_ + "/other").c_str(), RENAME_WHITEOUT),
-            -1);
-  EXPECT_EQ(errno, EINVAL);
+TEST_P(SandboxCalls, DeviceNodesAreKeptButNeverOpened) {
+  const std::string name = path_ + "/null";
+  ASSERT_EQ(mknod(name.c_str(), S_IFCHR | 0666, makedev(1, 3)), 0) << errno;
+  struct stat status {};
+  ASSERT_EQ(stat(name.c_str(), &status), 0);
+  EXPECT_TRUE(S_ISCHR(status.st_mode));
+  EXPECT_EQ(status.st_rdev, makedev(1, 3));
+  EXPECT_EQ(open(name.c_str(), O_RDONLY), -1);
+  EXPECT_EQ(errno, EACCES);
+  const auto collected = daemon_.client().Collect(Name(), {"null"});
+  EXPECT_NE(collected.status().message().find("device node"), std::string::npos)
+      << collected.status();
+}
+
+TEST_P(SandboxCalls, RenameWithAWhiteoutLeavesOne) {
+  const std::string name = path_ + "/text";
+  const std::string other = path_ + "/other";
+  ASSERT_EQ(renameat2(AT_FDCWD, name.c_str(), AT_FDCWD, other.c_str(),
+                      RENAME_WHITEOUT),
+            0)
+      << errno;
+  EXPECT_EQ(ReadFile(other), "text\n");
+  struct stat status {};
+  ASSERT_EQ(lstat(name.c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode, static_cast<mode_t>(S_IFCHR));
+  EXPECT_EQ(status.st_rdev, 0u);
+  EXPECT_EQ(unlink(name.c_str()), 0);
+}
+
+TEST_P(SandboxCalls, DirectoriesAndLongSymlinksTakeABlock) {
+  struct stat status {};
+  ASSERT_EQ(stat((path_ + "/dir").c_str(), &status), 0);
+  EXPECT_EQ(status.st_size, 4096);
+  EXPECT_EQ(status.st_blocks, 8);
+  for (const size_t length : {59u, 60u}) {
+    const std::string name = path_ + "/link" + std::to_string(length);
+    ASSERT_EQ(symlink(std::string(length, 'x').c_str(), name.c_str()), 0);
+    ASSERT_EQ(lstat(name.c_str(), &status), 0);
+    EXPECT_EQ(status.st_blocks, length < 60 ? 0 : 8);
+  }
+}
+
+TEST_P(SandboxCalls, XattrsOfASandboxHaveALimitThatRemovingGivesBack) {
+  const std::string value(60 << 10, 'v');
+  const auto set = [&](int i) {
+    const std::string name = path_ + "/dir/" + std::to_string(i);
+    WriteFile(name, "");
+    return setxattr(name.c_str(), "user.a", value.data(), value.size(), 0);
+  };
+  int count = 0;
+  while (set(count) == 0) ASSERT_LT(++count, 2000);
+  EXPECT_EQ(errno, ENOSPC);
+  EXPECT_GT(count, 1000);
+  EXPECT_EQ(set(count), -1);
+  ASSERT_EQ(unlink((path_ + "/dir/0").c_str()), 0);
+  ASSERT_EQ(removexattr((path_ + "/dir/1").c_str(), "user.a"), 0);
+  EXPECT_EQ(set(count), 0);
+}
+
+// One component more than PATH_MAX allows in one call; each alone is fine.
+TEST_P(SandboxCalls, PathsOf4095BytesWorkAndLongerOnesAreEnametoolong) {
+  std::string path = path_;
+  const std::string component(200, 'p');
+  while (path.size() + 201 < 4095) {
+    path += "/" + component;
+    ASSERT_EQ(mkdir(path.c_str(), 0755), 0) << errno;
+  }
+  const std::string longest =
+      path + "/" + std::string(4095 - path.size() - 1, 'f');
+  ASSERT_EQ(longest.size(), 4095u);
+  WriteFile(longest, "deep");
+  EXPECT_EQ(ReadFile(longest), "deep");
+  EXPECT_EQ(open((longest + "x").c_str(), O_RDONLY | O_CREAT, 0644), -1);
+  EXPECT_EQ(errno, ENAMETOOLONG);
+  EXPECT_TRUE(daemon_.client().Collect(Name(), {component}).ok());
+}
+
+TEST_P(SandboxCalls, NamesAreAnyBytesButSlashAndNul) {
+  std::set<std::string> names;
+  for (int byte = 1; byte < 256; ++byte) {
+    if (byte == '/') continue;
+    const std::string name = {'n', static_cast<char>(byte)};
+    names.insert(name);
+    WriteFile(path_ + "/dir/" + name, name);
+    EXPECT_EQ(ReadFile(path_ + "/dir/" + name), name);
+  }
+  DIR* const directory = opendir((path_ + "/dir").c_str());
+  ASSERT_NE(directory, nullptr);
+  while (const dirent* const entry = readdir(directory)) {
+    names.erase(entry->d_name);
+  }
+  closedir(directory);
+  EXPECT_TRUE(names.empty());
+  EXPECT_TRUE(daemon_.client().Collect(Name(), {"dir"}).ok());
+}
+
+TEST_P(SandboxCalls, CollectSeesWhatALiveSharedMappingWrote) {
+  const std::string name = path_ + "/out";
+  const int fd = open(name.c_str(), O_RDWR | O_CREAT, 0644);
+  ASSERT_EQ(ftruncate(fd, 8192), 0);
+  void* const mapped =
+      mmap(nullptr, 8192, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+  ASSERT_NE(mapped, MAP_FAILED);
+  close(fd);
+  std::string bytes(8192, 0);
+  for (const char byte : {'x', 'y'}) {
+    static_cast<char*>(mapped)[5000] = byte;
+    bytes[5000] = byte;
+    const auto collected = daemon_.client().Collect(Name(), {"out"});
+    ASSERT_TRUE(collected.ok()) << collected.status();
+    ASSERT_EQ(collected->outputs.size(), 1u);
+    EXPECT_EQ(collected->outputs[0].digest, Digest::Of(bytes));
+    EXPECT_EQ(static_cast<char*>(mapped)[5000], byte);
+  }
+  munmap(mapped, 8192);
 }
 
 TEST_P(SandboxCalls, OutputsOpenForWritingAreNotCollectedUnlessForced) {

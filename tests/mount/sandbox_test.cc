@@ -4,6 +4,7 @@
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -299,8 +300,33 @@ TEST_P(Sandboxes, ReadOnlyInputsRefuseWritesAlsoOfRoot) {
   EXPECT_EQ(StatOf(path + "/tool").st_mode, S_IFREG | 0555u);
   EXPECT_EQ(truncate((path + "/text").c_str(), 0), -1);
   EXPECT_EQ(errno, EROFS);
-  EXPECT_EQ(chmod((path + "/text").c_str(), 0644), -1);
+  const std::string text = path + "/text";
+  const timespec times[2] = {};
+  EXPECT_EQ(chmod(text.c_str(), 0644), -1);
   EXPECT_EQ(errno, EROFS);
+  EXPECT_EQ(chown(text.c_str(), 1, 1), -1);
+  EXPECT_EQ(errno, EROFS);
+  EXPECT_EQ(utimensat(AT_FDCWD, text.c_str(), times, 0), -1);
+  EXPECT_EQ(errno, EROFS);
+  EXPECT_EQ(setxattr(text.c_str(), "user.a", "v", 1, 0), -1);
+  EXPECT_EQ(errno, EROFS);
+  EXPECT_EQ(open(text.c_str(), O_RDWR | O_TRUNC), -1);
+  EXPECT_EQ(errno, EROFS);
+  // Cached mode learns of it at the first write: opens make no request.
+  const int fd = open(text.c_str(), O_RDWR);
+  EXPECT_EQ(fd >= 0, GetParam() == "cached");
+  if (fd >= 0) {
+    EXPECT_EQ(write(fd, "x", 1), -1);
+    EXPECT_EQ(errno, EROFS);
+    EXPECT_EQ(fallocate(fd, 0, 0, 10), -1);
+  }
+  EXPECT_EQ(errno, EROFS);
+  close(fd);
+  // Names are the directory's, which is the sandbox's own.
+  EXPECT_EQ(rename((path + "/tool").c_str(), (path + "/moved").c_str()), 0);
+  EXPECT_EQ(truncate((path + "/moved").c_str(), 0), -1);
+  EXPECT_EQ(errno, EROFS);
+  EXPECT_EQ(unlink((path + "/moved").c_str()), 0);
   WriteFile(path + "/output", "fine");
   EXPECT_EQ(ReadFile(path + "/output"), "fine");
   EXPECT_EQ(ReadFile(path + "/text"), "text\n");
