@@ -22,28 +22,69 @@ struct KindInfo {
 
 // In the order of CallKind.
 constexpr std::array<KindInfo, static_cast<size_t>(CallKind::kKinds)> kKinds = {
-    {{"open", 14},      {"tmpfile", 2},       {"close", 4},
-     {"read", 4},       {"pread", 6},         {"write", 6},
-     {"pwrite", 8},     {"truncate", 3},      {"ftruncate", 4},
-     {"fallocate", 4},  {"lseek", 2},         {"seek_data", 3},
-     {"map_shared", 3}, {"map_private", 1},   {"copy_file_range", 3},
-     {"sendfile", 2},   {"fsync", 1},         {"stat", 4},
-     {"fstat", 3},      {"access", 2},        {"readlink", 2},
-     {"mkdir", 5},      {"mknod", 2},         {"socket", 1},
-     {"unlink", 5},     {"rmdir", 3},         {"rename", 10},
-     {"link", 5},       {"link_open", 2},     {"symlink", 3},
-     {"chmod", 5},      {"fchmod", 2},        {"chown", 3},
-     {"fchown", 2},     {"utimes", 3},        {"futimes", 2},
-     {"list", 3},       {"list_changing", 1}, {"setxattr", 4},
-     {"getxattr", 2},   {"listxattr", 2},     {"removexattr", 2},
-     {"flock", 2},      {"lock", 2}}};
+    {{"open", 14},
+     {"tmpfile", 2},
+     {"close", 4},
+     {"read", 4},
+     {"pread", 6},
+     {"write", 6},
+     {"pwrite", 8},
+     {"truncate", 3},
+     {"ftruncate", 4},
+     {"fallocate", 4},
+     {"lseek", 2},
+     {"seek_data", 3},
+     {"map_shared", 3},
+     {"map_private", 1},
+     {"copy_file_range", 3},
+     {"sendfile", 2},
+     {"fsync", 1},
+     {"stat", 4},
+     {"fstat", 3},
+     {"access", 2},
+     {"readlink", 2},
+     {"mkdir", 5},
+     {"mknod", 2},
+     {"socket", 1},
+     {"unlink", 5},
+     {"rmdir", 3},
+     {"rename", 10},
+     {"link", 5},
+     {"link_open", 2},
+     {"symlink", 3},
+     {"chmod", 5},
+     {"fchmod", 2},
+     {"chown", 3},
+     {"fchown", 2},
+     {"utimes", 3},
+     {"futimes", 2},
+     {"list", 3},
+     {"list_changing", 1},
+     {"setxattr", 4},
+     {"getxattr", 2},
+     {"listxattr", 2},
+     {"removexattr", 2},
+     {"flock", 2},
+     {"lock", 2},
+     // Generation 2, weighed among themselves.
+     {"readv", 2},
+     {"writev", 3},
+     {"splice", 3},
+     {"hold_map", 3},
+     {"write_map", 4},
+     {"read_map", 3},
+     {"sync_map", 2},
+     {"drop_map", 1},
+     {"process_lock", 3},
+     {"set_flags", 1}}};
+constexpr auto kGeneration2 = static_cast<size_t>(CallKind::kReadVector);
 
 class Generator {
  public:
   explicit Generator(const SequenceOptions& options)
-      : options_(options), random_(options.seed) {
-    for (const KindInfo& kind : kKinds) total_weight_ += kind.weight;
-  }
+      : options_(options),
+        random_(options.seed),
+        extra_(options.seed ^ 0x9e3779b97f4a7c15U) {}
 
   Call Next() {
     Call call;
@@ -66,10 +107,37 @@ class Generator {
     // Of another user's file the kernel does not say that it is a chown
     // (casement(7)).
     if (call.actor != Actor::kRunner && call.gid == UINT32_MAX) call.gid = 0;
+    if (options_.generation >= 2) Extend(call);
     return call;
   }
 
  private:
+  // What generation 2 adds, from random numbers of its own.
+  void Extend(Call& call) {
+    const auto below = [this](uint64_t bound) {
+      return static_cast<unsigned>(extra_() % bound);
+    };
+    if (options_.many_processes) {
+      call.process = below(kProcesses);
+      call.thread = below(kThreads);
+    }
+    if (below(100) < 25) {
+      call.kind = PickKind(kGeneration2, kKinds.size(), extra_);
+      call.flags = static_cast<int>(below(8));
+    }
+    if (call.kind == CallKind::kOpen && below(100) < 6) {
+      call.flags |= below(2) == 0 ? O_DIRECT : O_DSYNC;
+    }
+    if (call.kind == CallKind::kMknod && below(3) == 0) call.flags |= 4;
+    if (call.kind == CallKind::kRename && call.flags == 0 && below(100) < 5) {
+      call.flags = RENAME_WHITEOUT;
+    }
+    // The first size that no file on ext4 can have, and the last there is.
+    if (below(200) == 0) {
+      call.offset = below(2) == 0 ? int64_t{1} << 44 : INT64_MAX - 10;
+    }
+  }
+
   // The standard's distributions differ between libraries; this does not.
   unsigned Below(uint64_t bound) {
     return static_cast<unsigned>(random_() % bound);
@@ -80,14 +148,17 @@ class Generator {
     return choices.begin()[Below(choices.size())];
   }
 
-  CallKind Kind() {
-    int at = static_cast<int>(Below(static_cast<uint64_t>(total_weight_)));
-    for (size_t i = 0; i < kKinds.size(); ++i) {
+  static CallKind PickKind(size_t first, size_t end, std::mt19937_64& random) {
+    int total = 0;
+    for (size_t i = first; i < end; ++i) total += kKinds[i].weight;
+    int at = static_cast<int>(random() % static_cast<uint64_t>(total));
+    for (size_t i = first; i < end; ++i) {
       at -= kKinds[i].weight;
       if (at < 0) return static_cast<CallKind>(i);
     }
     return CallKind::kOpen;
   }
+  CallKind Kind() { return PickKind(0, kGeneration2, random_); }
 
   // Few names, so that they meet. Never "..": it would leave the folder.
   std::string Path() {
@@ -175,7 +246,7 @@ class Generator {
 
   const SequenceOptions options_;
   std::mt19937_64 random_;
-  int total_weight_ = 0;
+  std::mt19937_64 extra_;
 };
 
 }  // namespace
@@ -200,7 +271,8 @@ std::string ToString(const Call& call) {
        << call.umask << std::dec << " offset " << call.offset << " length "
        << call.length << " ids " << static_cast<int>(call.uid) << ","
        << static_cast<int>(call.gid) << " actor "
-       << static_cast<int>(call.actor);
+       << static_cast<int>(call.actor) << " process " << call.process << ","
+       << call.thread;
   return text.str();
 }
 

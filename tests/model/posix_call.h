@@ -56,6 +56,17 @@ enum class CallKind : uint8_t {
   kRemoveAttribute,
   kFlock,
   kLock,
+  // From here on: generation 2.
+  kReadVector,
+  kWriteVector,
+  kSplice,    // Into a pipe and out of it again.
+  kHoldMap,   // A shared mapping that stays.
+  kWriteMap,  // Dirty until it is synced, dropped or written back.
+  kReadMap,
+  kSyncMap,
+  kDropMap,
+  kProcessLock,  // fcntl(2)'s own, which all threads of a process share.
+  kSetFlags,
   kKinds,
 };
 
@@ -65,8 +76,15 @@ inline constexpr uint32_t kUserId = 1001;
 // kOtherUser is also in kUser's group.
 inline constexpr uint32_t kOtherUserId = 1002;
 
+// Who plays a call: processes with descriptors and mappings of their own, each
+// with several threads.
+inline constexpr unsigned kProcesses = 3;
+inline constexpr unsigned kThreads = 2;
+
 struct Call {
   CallKind kind = CallKind::kOpen;
+  unsigned process = 0;
+  unsigned thread = 0;
   Actor actor = Actor::kRunner;
   uint32_t umask = 022;
   std::string path;
@@ -83,11 +101,16 @@ struct Call {
 };
 
 inline constexpr unsigned kSlots = 6;
+inline constexpr unsigned kMaps = 2;
 
 struct SequenceOptions {
   uint64_t seed = 0;
   int calls = 0;
-  bool many_actors = false;  // Else the runner only.
+  bool many_actors = false;     // Else the runner only.
+  bool many_processes = false;  // Else the first thread of the first.
+  // Which calls there are. A seed means another sequence in each, so that one
+  // that found a difference in an older generation can still be played.
+  int generation = 2;
 };
 std::vector<Call> MakeCalls(const SequenceOptions& options);
 

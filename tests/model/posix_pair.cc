@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <signal.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -11,6 +13,8 @@
 #include <algorithm>
 #include <chrono>  // NOLINT
 #include <filesystem>
+#include <memory>
+#include <new>
 #include <sstream>
 #include <stdexcept>
 
@@ -42,54 +46,83 @@ void BecomeUser() {
   prctl(PR_SET_DUMPABLE, 1);
 }
 
+void MakeInputs(const std::string& folder) {
+  fs::create_directories(folder + "/d/s");
+  fs::create_directories(folder + "/e");
+  WriteFile(folder + "/a", "input a\n");
+  WriteFile(folder + "/b", std::string(10000, 'b'));
+  WriteFile(folder + "/big", std::string(300000, 'B'));
+  WriteFile(folder + "/tool", "#!/bin/sh\necho tool\n");
+  WriteFile(folder + "/z", "");
+  WriteFile(folder + "/d/a", "input a\n");
+  WriteFile(folder + "/d/b", std::string(5000, 'd'));
+  WriteFile(folder + "/d/s/a", "deep\n");
+  WriteFile(folder + "/d/s/tool", "#!/bin/sh\n");
+  fs::create_symlink("a", folder + "/link");
+  fs::create_symlink("s", folder + "/d/link");
+  for (const auto& entry : fs::recursive_directory_iterator(folder)) {
+    if (entry.is_symlink()) continue;
+    const bool runs = entry.is_directory() || entry.path().filename() == "tool";
+    fs::permissions(entry.path(), fs::perms(runs ? 0755 : 0644));
+  }
+}
+
+// Memory that forked processes share.
+class SharedUnsyncedMaps {
+ public:
+  SharedUnsyncedMaps()
+      : maps_(mmap(nullptr, kBytes, PROT_READ | PROT_WRITE,
+                   MAP_SHARED | MAP_ANONYMOUS, -1, 0)) {
+    if (maps_ == MAP_FAILED) throw std::runtime_error("mapping memory");
+    new (maps_) UnsyncedMaps[2]();
+  }
+  ~SharedUnsyncedMaps() { munmap(maps_, kBytes); }
+  SharedUnsyncedMaps(const SharedUnsyncedMaps&) = delete;
+  SharedUnsyncedMaps& operator=(const SharedUnsyncedMaps&) = delete;
+
+  UnsyncedMaps* sandbox() { return static_cast<UnsyncedMaps*>(maps_); }
+  UnsyncedMaps* plain() { return sandbox() + 1; }
+
+ private:
+  static constexpr size_t kBytes = 2 * sizeof(UnsyncedMaps);
+  void* const maps_;
+};
+
 }  // namespace
 
 PosixPair::PosixPair(const PairOptions& options)
     : options_(options),
       daemon_(Arguments(options)),
-      source_(daemon_.folder() + "/source"),
       plain_(daemon_.folder() + "/plain") {
-  fs::create_directories(source_ + "/d/s");
-  fs::create_directories(source_ + "/e");
-  WriteFile(source_ + "/a", "input a\n");
-  WriteFile(source_ + "/b", std::string(10000, 'b'));
-  WriteFile(source_ + "/big", std::string(300000, 'B'));
-  WriteFile(source_ + "/tool", "#!/bin/sh\necho tool\n");
-  WriteFile(source_ + "/z", "");
-  WriteFile(source_ + "/d/a", "input a\n");
-  WriteFile(source_ + "/d/b", std::string(5000, 'd'));
-  WriteFile(source_ + "/d/s/a", "deep\n");
-  WriteFile(source_ + "/d/s/tool", "#!/bin/sh\n");
-  fs::create_symlink("a", source_ + "/link");
-  fs::create_symlink("s", source_ + "/d/link");
-  for (const auto& entry : fs::recursive_directory_iterator(source_)) {
-    if (entry.is_symlink()) continue;
-    const bool runs = entry.is_directory() || entry.path().filename() == "tool";
-    fs::permissions(entry.path(), fs::perms(runs ? 0755 : 0644));
+  whole_.folder = daemon_.folder() + "/whole";
+  MakeInputs(whole_.folder);
+  parts_.folder = daemon_.folder() + "/parts";
+  for (int i = 0; i < kPartsMax; ++i) {
+    const std::string part = parts_.folder + "/part" + std::to_string(i);
+    MakeInputs(part);
+    fs::permissions(part, fs::perms(0755));
   }
-  const auto put = daemon_.client().PutTree(source_, {});
-  if (!put.ok()) throw std::runtime_error(put.status().ToString());
-  root_ = put->root;
+  for (Inputs* const inputs : {&whole_, &parts_}) {
+    const auto put = daemon_.client().PutTree(inputs->folder, {});
+    if (!put.ok()) throw std::runtime_error(put.status().ToString());
+    inputs->root = put->root;
+  }
+  fs::create_directory(plain_);
+  constexpr unsigned kOptions = MS_NODEV | MS_NOSUID | MS_NOATIME;
+  const char* const path = plain_.c_str();
+  if (mount(path, path, nullptr, MS_BIND, nullptr) != 0 ||
+      mount(path, path, nullptr, MS_BIND | MS_REMOUNT | kOptions, nullptr) !=
+          0) {
+    throw std::runtime_error("mounting " + plain_);
+  }
 }
 
-std::string PosixPair::PlayBoth(const std::vector<Call>& calls,
-                                const std::string& sandbox_path, size_t& upto) {
-  Player sandbox(sandbox_path);
-  Player plain(plain_);
-  for (upto = 0; upto < calls.size(); ++upto) {
-    const Call& call = calls[upto];
-    const uint64_t written = Freeze(call, sandbox, plain);
-    const std::string expected = plain.Play(call);
-    // An open that fails leaves an input unmodified.
-    if (expected.compare(0, 6, "failed") != 0) unmodified_.erase(written);
-    const std::string got = sandbox.Play(call);
-    if (got == expected) continue;
-    ++upto;
-    return "after " + ToString(call) + "\n  ext4:    " + expected +
-           "\n  sandbox: " + got + "\n";
-  }
-  std::map<std::string, std::string> expected = SnapshotOf(plain_);
-  const std::map<std::string, std::string> got = SnapshotOf(sandbox_path);
+PosixPair::~PosixPair() { umount2(plain_.c_str(), MNT_DETACH); }
+
+std::string PosixPair::CompareTrees(const std::string& sandbox,
+                                    const std::string& plain) {
+  std::map<std::string, std::string> expected = SnapshotOf(plain);
+  const std::map<std::string, std::string> got = SnapshotOf(sandbox);
   std::string text;
   for (const auto& [path, line] : got) {
     std::string& wanted = expected[path];
@@ -105,103 +138,163 @@ std::string PosixPair::PlayBoth(const std::vector<Call>& calls,
   return text;
 }
 
+std::string PosixPair::PlayBoth(const Part& part,
+                                const std::string& sandbox_path, size_t& upto) {
+  SharedUnsyncedMaps unsynced;
+  const Stage stage = {.sandbox = sandbox_path + part.folder,
+                       .plain = plain_ + part.folder,
+                       .sandbox_unsynced = unsynced.sandbox(),
+                       .plain_unsynced = unsynced.plain()};
+  {
+    std::vector<std::unique_ptr<PosixWorker>> workers(kProcesses);
+    for (upto = 0; upto < part.calls.size(); ++upto) {
+      const Call& call = part.calls[upto];
+      auto& worker = workers[call.process];
+      if (worker == nullptr) {
+        worker = std::make_unique<PosixWorker>(stage, part.calls, call.process);
+      }
+      const uint64_t written = Written(call, stage.plain);
+      if (written != 0 && options_.data_path == "passthrough") {
+        for (const auto& other : workers) {
+          if (other != nullptr) other->Freeze(written);
+        }
+      }
+      const PosixWorker::Results results = worker->Play(upto);
+      // An open that fails leaves an input unmodified.
+      if (results.plain.compare(0, 6, "failed") != 0) {
+        unmodified_.erase(written);
+      }
+      if (results.sandbox == results.plain) continue;
+      ++upto;
+      return "after " + ToString(call) + "\n  ext4:    " + results.plain +
+             "\n  sandbox: " + results.sandbox + "\n";
+    }
+  }
+  return CompareTrees(stage.sandbox, stage.plain);
+}
+
 // In passthrough mode a descriptor that was opened for reading before the first
 // write to an unmodified input goes on seeing the old bytes (casement(7)), so
 // such descriptors stay open but are not used any more.
-uint64_t PosixPair::Freeze(const Call& call, Player& sandbox, Player& plain) {
+uint64_t PosixPair::Written(const Call& call, const std::string& plain) const {
   const bool writes =
       call.kind == CallKind::kTruncate ||
       (call.kind == CallKind::kOpen &&
        ((call.flags & O_ACCMODE) != O_RDONLY || (call.flags & O_TRUNC) != 0));
   if (!writes) return 0;
-  const uint64_t number = plain.NumberOf(call.path);
-  if (unmodified_.count(number) == 0) return 0;
-  if (options_.data_path != "passthrough") return number;
-  for (unsigned slot = 0; slot < kSlots; ++slot) {
-    const Player::OpenSlot open = plain.SlotAt(slot);
-    if (open.number != number || !open.read_only) continue;
-    sandbox.FreezeSlot(slot);
-    plain.FreezeSlot(slot);
-  }
-  return number;
+  struct stat status {};
+  if (stat((plain + "/" + call.path).c_str(), &status) != 0) return 0;
+  return unmodified_.count(status.st_ino) != 0 ? status.st_ino : 0;
 }
 
-std::string PosixPair::PlayInChild(const std::vector<Call>& calls,
-                                   const std::string& sandbox) {
-  const std::string report = daemon_.folder() + "/report";
+pid_t PosixPair::PlayInChild(const Part& part, const std::string& sandbox,
+                             const std::string& report) {
   WriteFile(report, "0\nthe child died");
   fs::permissions(report, fs::perms(0666));
   const pid_t child = fork();
-  if (child == 0) {
-    signal(SIGPIPE, SIG_IGN);  // FIFOs.
+  if (child != 0) return child;
+  signal(SIGPIPE, SIG_IGN);  // FIFOs.
+  size_t upto = 0;
+  std::string difference;
+  try {
     if (options_.as_user) BecomeUser();
-    size_t upto = 0;
-    std::string difference;
-    try {
-      difference = PlayBoth(calls, sandbox, upto);
-    } catch (const std::exception& error) {
-      difference = error.what();
-    }
-    WriteFile(report, std::to_string(upto) + "\n" + difference);
-    _exit(0);
+    difference = PlayBoth(part, sandbox, upto);
+  } catch (const std::exception& error) {
+    difference = error.what();
   }
-  int status = 0;
-  waitpid(child, &status, 0);
-  if (WIFSIGNALED(status)) {
-    return "0\nthe child died of signal " + std::to_string(WTERMSIG(status));
-  }
-  return ReadFile(report);
+  WriteFile(report, std::to_string(upto) + "\n" + difference);
+  _exit(0);
 }
 
 std::optional<std::string> PosixPair::Play(const std::vector<Call>& calls,
                                            size_t* upto) {
+  return PlayParts(whole_, {{.calls = calls}}, upto);
+}
+
+std::optional<std::string> PosixPair::PlayAtOnce(
+    const std::vector<std::vector<Call>>& sequences) {
+  std::vector<Part> parts;
+  for (const std::vector<Call>& calls : sequences) {
+    parts.push_back({calls, "/part" + std::to_string(parts.size())});
+  }
+  return PlayParts(parts_, parts, nullptr);
+}
+
+void PosixPair::Own(const std::string& path) {
+  const uint32_t owner = options_.as_user ? kUserId : 0;
+  struct stat status {};
+  if (lchown(path.c_str(), owner, owner) != 0 ||
+      lstat(path.c_str(), &status) != 0) {
+    throw std::runtime_error(path);
+  }
+  unmodified_.insert(status.st_ino);
+  SetInputTimes(path);
+}
+
+std::string PosixPair::Prepare(const Inputs& inputs) {
   const uint32_t owner = options_.as_user ? kUserId : 0;
   const auto made = daemon_.client().Create(
-      {.root = root_, .owner_uid = owner, .owner_gid = owner}, nullptr,
+      {.root = inputs.root, .owner_uid = owner, .owner_gid = owner}, nullptr,
       {.owner_is_peer = false});
   if (!made.ok()) throw std::runtime_error(made.status().ToString());
-  fs::remove_all(plain_);
-  fs::copy(source_, plain_,
+  for (const auto& entry : fs::directory_iterator(plain_)) {
+    fs::remove_all(entry);
+  }
+  fs::copy(inputs.folder, plain_,
            fs::copy_options::recursive | fs::copy_options::copy_symlinks);
   unmodified_.clear();
   for (const auto& entry : fs::recursive_directory_iterator(plain_)) {
-    const std::string path = entry.path();
-    struct stat status {};
-    if (lchown(path.c_str(), owner, owner) != 0 ||
-        lstat(path.c_str(), &status) != 0) {
-      throw std::runtime_error(path);
-    }
-    unmodified_[status.st_ino] = true;
-    SetInputTimes(path);
+    Own(entry.path());
   }
   if (chown(plain_.c_str(), owner, owner) != 0) throw std::runtime_error("own");
   const mode_t top = options_.as_user ? 0700 : 0777;
   chmod(plain_.c_str(), top);
   chmod(made->info.path.c_str(), top);
+  return made->info.path;
+}
 
-  std::string report = PlayInChild(calls, made->info.path);
-  const size_t line = report.find('\n');
-  std::string difference = report.substr(line + 1);
-  if (upto != nullptr) *upto = std::stoul("0" + report.substr(0, line));
+std::optional<std::string> PosixPair::PlayParts(const Inputs& inputs,
+                                                const std::vector<Part>& parts,
+                                                size_t* upto) {
+  const std::string sandbox = Prepare(inputs);
+  std::vector<pid_t> children;
+  const auto report = [this](size_t i) {
+    return daemon_.folder() + "/report" + std::to_string(i);
+  };
+  for (size_t i = 0; i < parts.size(); ++i) {
+    children.push_back(PlayInChild(parts[i], sandbox, report(i)));
+  }
+  std::string difference;
+  for (size_t i = 0; i < parts.size(); ++i) {
+    int status = 0;
+    waitpid(children[i], &status, 0);
+    if (WIFSIGNALED(status)) {
+      difference += "died of signal " + std::to_string(WTERMSIG(status));
+      continue;
+    }
+    const std::string said = ReadFile(report(i));
+    const size_t line = said.find('\n');
+    difference += said.substr(line + 1);
+    if (upto != nullptr) *upto = std::stoul("0" + said.substr(0, line));
+  }
+  const std::string name = fs::path(sandbox).filename();
   if (difference.empty()) {
     RemoveSpecials(plain_);
-    RemoveSpecials(made->info.path);
-    difference = CheckOutputs(made->info.name);
+    RemoveSpecials(sandbox);
+    difference = CheckOutputs(inputs, name);
   }
-  const absl::Status released = daemon_.client().Release(made->info.name);
+  const absl::Status released = daemon_.client().Release(name);
   if (!released.ok()) difference += released.ToString();
   if (difference.empty()) return std::nullopt;
   return difference;
 }
 
-// FIFOs and sockets, which no output can hold.
+// FIFOs, sockets and device nodes, which no output can hold.
 void PosixPair::RemoveSpecials(const std::string& folder) {
   std::vector<fs::path> found;
   for (const auto& entry : fs::recursive_directory_iterator(folder)) {
-    const fs::file_type type = entry.symlink_status().type();
-    if (type == fs::file_type::fifo || type == fs::file_type::socket) {
-      found.push_back(entry.path());
-    }
+    const fs::file_status status = entry.symlink_status();
+    if (fs::is_other(status)) found.push_back(entry.path());
   }
   for (const fs::path& path : found) fs::remove(path);
 }
@@ -220,8 +313,9 @@ PosixPair::Tree PosixPair::TreeOf(const std::string& folder) {
 }
 
 // G18
-std::string PosixPair::CheckOutputs(const std::string& name) {
-  const Tree before = TreeOf(source_);
+std::string PosixPair::CheckOutputs(const Inputs& inputs,
+                                    const std::string& name) {
+  const Tree before = TreeOf(inputs.folder);
   const Tree after = TreeOf(plain_);
   std::map<std::string, char> expected;
   for (const auto& [path, content] : after) {

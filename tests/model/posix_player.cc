@@ -8,6 +8,8 @@
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
+#include <sys/uio.h>
 #include <sys/un.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -16,6 +18,7 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <new>
 #include <set>
 #include <sstream>
 #include <stdexcept>
@@ -66,11 +69,13 @@ std::string TimeText(const timespec& time) {
 }
 
 // What must be the same on every file system.
-std::string Shown(const struct stat& status) {
+std::string ShownBut(const struct stat& status, bool times) {
   std::ostringstream text;
   text << std::oct << status.st_mode << std::dec << " links " << status.st_nlink
-       << " owner " << status.st_uid << ":" << status.st_gid;
+       << " owner " << status.st_uid << ":" << status.st_gid << " device "
+       << status.st_rdev;
   if (!S_ISDIR(status.st_mode)) text << " size " << status.st_size;
+  if (!times) return text.str();
   // The kernel does not let FUSE know when a FIFO is written.
   if (!S_ISFIFO(status.st_mode)) {
     text << " mtime " << TimeText(status.st_mtim);
@@ -83,6 +88,53 @@ bool IsDirectory(int fd) {
   return fstat(fd, &status) == 0 && S_ISDIR(status.st_mode);
 }
 
+uint64_t NumberOfOpen(int fd) {
+  struct stat status {};
+  return fstat(fd, &status) == 0 ? status.st_ino : 0;
+}
+
+bool IsDirect(int fd) {
+  const int flags = fcntl(fd, F_GETFL);
+  return flags >= 0 && (flags & O_DIRECT) != 0;
+}
+
+// What O_DIRECT wants on ext4: whole blocks, from memory that is aligned. Other
+// file systems want less.
+constexpr int64_t kDirectBytes = 4096;
+
+// As much of `length` bytes at `offset` as `fd` can be asked for.
+struct Piece {
+  Piece(int fd, int64_t offset, int64_t length)
+      : offset(offset),
+        length(static_cast<size_t>(length)),
+        memory(new (std::align_val_t(kDirectBytes)) char[this->length + 1]) {
+    if (!IsDirect(fd)) return;
+    this->offset -= offset % kDirectBytes;
+    this->length -= this->length % kDirectBytes;
+  }
+  ~Piece() { operator delete[](memory, std::align_val_t(kDirectBytes)); }
+  Piece(const Piece&) = delete;
+  Piece& operator=(const Piece&) = delete;
+
+  int64_t offset;
+  size_t length;
+  char* const memory;
+};
+
+void Fill(char* bytes, uint64_t seed, size_t length) {
+  const std::string wanted = BytesFrom(seed, static_cast<int64_t>(length));
+  std::copy(wanted.begin(), wanted.end(), bytes);
+}
+
+// For threads: the C library's calls change the whole process.
+void SetIds(gid_t group, bool in_group, uid_t uid, gid_t gid) {
+  if (syscall(SYS_setgroups, in_group ? 1 : 0, &group) != 0 ||
+      syscall(SYS_setresgid, -1, gid, -1) != 0 ||
+      syscall(SYS_setresuid, -1, uid, -1) != 0) {
+    throw std::runtime_error("changing users");
+  }
+}
+
 struct DirCloser {
   void operator()(DIR* directory) const { closedir(directory); }
 };
@@ -93,21 +145,22 @@ ActingAs::ActingAs(Actor actor)
     : changed_(actor != Actor::kRunner && geteuid() == 0) {
   if (!changed_) return;
   const bool other = actor == Actor::kOtherUser;
-  const gid_t groups[] = {kUserId};
-  if (setgroups(other ? 1 : 0, groups) != 0 ||
-      setegid(other ? kOtherUserId : kUserId) != 0 ||
-      seteuid(other ? kOtherUserId : kUserId) != 0) {
-    throw std::runtime_error("changing users");
-  }
+  const uid_t id = other ? kOtherUserId : kUserId;
+  SetIds(kUserId, /*in_group=*/other, id, id);
 }
 
 ActingAs::~ActingAs() {
   if (!changed_) return;
   const int saved = errno;
-  if (seteuid(0) != 0 || setegid(0) != 0 || setgroups(0, nullptr) != 0) {
-    abort();
-  }
+  if (syscall(SYS_setresuid, -1, 0, -1) != 0) abort();
+  SetIds(0, /*in_group=*/false, 0, 0);
   errno = saved;
+}
+
+bool UnsyncedMaps::Has(uint64_t number) const {
+  return std::any_of(numbers.begin(), numbers.end(), [number](const auto& of) {
+    return std::find(of.begin(), of.end(), number) != of.end();
+  });
 }
 
 // A file whose times are compared before and after a call.
@@ -115,12 +168,24 @@ struct Player::Watched {
   std::string path;
   struct stat status {};
   bool exists = false;
+  bool unsynced = false;
 };
 
-Player::Player(const std::string& folder)
+Player::Player(const std::string& folder, UnsyncedMaps& unsynced,
+               unsigned process)
     : folder_(folder),
-      root_(open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)) {
+      root_(open(folder.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC)),
+      unsynced_(unsynced),
+      process_(process) {
   if (!root_.valid()) throw std::runtime_error("cannot open " + folder);
+}
+
+Player::~Player() {
+  for (unsigned map = 0; map < kMaps; ++map) DropMap(map);
+}
+
+std::string Player::Shown(const struct stat& status) const {
+  return ShownBut(status, !unsynced_.Has(status.st_ino));
 }
 
 uint64_t Player::NumberOf(const std::string& path) const {
@@ -129,13 +194,29 @@ uint64_t Player::NumberOf(const std::string& path) const {
                                                              : 0;
 }
 
-Player::OpenSlot Player::SlotAt(unsigned slot) const {
-  struct stat status {};
-  const int fd = slots_[slot].get();
-  if (fd < 0 || fstat(fd, &status) != 0) return {};
-  const int flags = fcntl(fd, F_GETFL);
-  return {.number = status.st_ino,
-          .read_only = (flags & (O_ACCMODE | O_PATH)) == O_RDONLY};
+Player::Uses Player::ReadersOf(uint64_t number) const {
+  Uses uses;
+  for (unsigned slot = 0; slot < kSlots; ++slot) {
+    const int fd = slots_[slot].get();
+    const int flags = fcntl(fd, F_GETFL);
+    uses.slots[slot] = flags >= 0 &&
+                       (flags & (O_ACCMODE | O_PATH)) == O_RDONLY &&
+                       NumberOfOpen(fd) == number;
+  }
+  for (unsigned map = 0; map < kMaps; ++map) {
+    uses.maps[map] = !maps_[map].writable && maps_[map].bytes != nullptr &&
+                     NumberOfOpen(maps_[map].fd.get()) == number;
+  }
+  return uses;
+}
+
+void Player::Freeze(const Uses& uses) {
+  for (unsigned slot = 0; slot < kSlots; ++slot) {
+    if (uses.slots[slot]) frozen_[slot] = true;
+  }
+  for (unsigned map = 0; map < kMaps; ++map) {
+    if (uses.maps[map]) DropMap(map);
+  }
 }
 
 unsigned Player::Choose(unsigned slot) const {
@@ -162,6 +243,9 @@ std::vector<Player::Watched> Player::Watch(const Call& call) const {
   Watched open = {.path = "open"};
   open.exists = fstat(Fd(call.slot), &open.status) == 0;
   watched.push_back(open);
+  for (Watched& file : watched) {
+    file.unsynced = file.exists && unsynced_.Has(file.status.st_ino);
+  }
   return watched;
 }
 
@@ -190,6 +274,7 @@ std::string Player::Play(const Call& call) {
         call.kind == CallKind::kOpen || call.kind == CallKind::kTemporary;
     if (opens && i + 1 == after.size()) continue;
     if (S_ISFIFO(after[i].status.st_mode)) continue;
+    if (before[i].unsynced || after[i].unsynced) continue;
     if (!before[i].exists ||
         before[i].status.st_ino != after[i].status.st_ino) {
       continue;
@@ -212,8 +297,7 @@ std::string Player::Result(const Call& call) {
 // Calls on what is in files.
 std::string Player::Data(const Call& call) {
   const int fd = Fd(call.slot);
-  const auto length = static_cast<size_t>(call.length);
-  std::string bytes;
+  const Piece piece(fd, call.offset, call.length);
   switch (call.kind) {
     case CallKind::kOpen:
     case CallKind::kTemporary:
@@ -222,18 +306,20 @@ std::string Player::Data(const Call& call) {
       CloseSlot(Choose(call.slot));
       return "closed";
     case CallKind::kRead:
-      bytes.resize(length);
-      return Described(bytes.data(), read(fd, bytes.data(), length));
+      if (IsDirect(fd)) return "nothing aligned";
+      return Described(piece.memory, read(fd, piece.memory, piece.length));
     case CallKind::kPread:
-      bytes.resize(length);
-      return Described(bytes.data(),
-                       pread(fd, bytes.data(), length, call.offset));
+      return Described(piece.memory,
+                       pread(fd, piece.memory, piece.length, piece.offset));
     case CallKind::kWrite:
-      bytes = BytesFrom(call.seed, call.length);
-      return Outcome(write(fd, bytes.data(), length));
+      if (IsDirect(fd)) return "nothing aligned";
+      Fill(piece.memory, call.seed, piece.length);
+      return Outcome(write(fd, piece.memory, piece.length));
     case CallKind::kPwrite:
-      bytes = BytesFrom(call.seed, call.length);
-      return Outcome(pwrite(fd, bytes.data(), length, call.offset));
+      // It appends then, at any offset.
+      if (IsDirect(fd) && (fcntl(fd, F_GETFL) & O_APPEND) != 0) return "-";
+      Fill(piece.memory, call.seed, piece.length);
+      return Outcome(pwrite(fd, piece.memory, piece.length, piece.offset));
     case CallKind::kTruncate:
       return Outcome(
           truncate((folder_ + "/" + call.path).c_str(), call.offset));
@@ -256,9 +342,137 @@ std::string Player::Data(const Call& call) {
       return Copy(call);
     case CallKind::kSync:
       return Outcome((call.flags & 1) != 0 ? fsync(fd) : fdatasync(fd));
+    case CallKind::kReadVector:
+    case CallKind::kWriteVector:
+      return Vector(call);
+    case CallKind::kSplice:
+      return Splice(call);
+    case CallKind::kHoldMap:
+    case CallKind::kWriteMap:
+    case CallKind::kReadMap:
+    case CallKind::kSyncMap:
+    case CallKind::kDropMap:
+      return HeldMap(call);
     default:
       return "";
   }
+}
+
+// In three pieces, one of them empty; at an offset or where the file stands.
+std::string Player::Vector(const Call& call) {
+  const int fd = Fd(call.slot);
+  if (IsDirect(fd)) return "nothing aligned";
+  const auto length = static_cast<size_t>(call.length);
+  std::string bytes = BytesFrom(call.seed, call.length);
+  const size_t first = length / 3;
+  const iovec pieces[] = {{bytes.data(), first},
+                          {bytes.data(), 0},
+                          {bytes.data() + first, length - first}};
+  const int64_t offset = (call.flags & 1) != 0 ? call.offset : -1;
+  if (call.kind == CallKind::kReadVector) {
+    const ssize_t got = preadv2(fd, pieces, 3, offset, 0);
+    return Described(bytes.data(), got);
+  }
+  const int flags = (call.flags & 2) != 0   ? RWF_APPEND
+                    : (call.flags & 4) != 0 ? RWF_DSYNC
+                                            : 0;
+  return Outcome(pwritev2(fd, pieces, 3, offset, flags));
+}
+
+std::string Player::Splice(const Call& call) {
+  const int fd = Fd(call.slot);
+  if (IsDirect(fd)) return "nothing aligned";
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) return Failed();
+  const UniqueFd out(ends[0]);
+  const UniqueFd in(ends[1]);
+  std::string bytes = BytesFrom(call.seed, call.length);
+  loff_t offset = call.offset;
+  if ((call.flags & 1) != 0) {
+    const ssize_t wrote = write(in.get(), bytes.data(), bytes.size());
+    if (wrote <= 0) return "nothing to splice";
+    return Outcome(
+        splice(out.get(), nullptr, fd, &offset, static_cast<size_t>(wrote), 0));
+  }
+  // How much comes at once is the file system's business.
+  size_t done = 0;
+  while (done < bytes.size()) {
+    const ssize_t moved =
+        splice(fd, &offset, in.get(), nullptr, bytes.size() - done, 0);
+    if (moved < 0) return Failed();
+    const ssize_t got =
+        read(out.get(), bytes.data() + done, bytes.size() - done);
+    if (got != moved) return "lost in the pipe";
+    if (moved == 0) break;
+    done += static_cast<size_t>(moved);
+  }
+  return Described(bytes.data(), static_cast<int64_t>(done));
+}
+
+void Player::DropMap(unsigned map) {
+  Held& held = maps_[map];
+  if (held.bytes != nullptr) munmap(held.bytes, held.size);
+  held = {};
+  unsynced_.numbers[process_][map] = 0;
+}
+
+std::string Player::HoldMap(const Call& call, Held& held) {
+  const int fd = Fd(call.slot);
+  struct stat status {};
+  if (fstat(fd, &status) != 0) return Failed();
+  const auto size = std::min(static_cast<size_t>(status.st_size),
+                             static_cast<size_t>(kReadMax));
+  if (!S_ISREG(status.st_mode) || size == 0) return "nothing to map";
+  const bool writable = (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR;
+  void* const mapped =
+      mmap(nullptr, size, writable ? PROT_READ | PROT_WRITE : PROT_READ,
+           MAP_SHARED, fd, 0);
+  if (mapped == MAP_FAILED) return Failed();
+  held.bytes = static_cast<char*>(mapped);
+  held.size = size;
+  held.writable = writable;
+  held.fd.Reset(fcntl(fd, F_DUPFD_CLOEXEC, 0));
+  return "mapped " + std::to_string(size);
+}
+
+// Nothing beyond the file's end is touched: that is SIGBUS.
+std::string Player::HeldMap(const Call& call) {
+  const unsigned map = call.other_slot % kMaps;
+  Held& held = maps_[map];
+  if (call.kind == CallKind::kHoldMap) {
+    DropMap(map);
+    return HoldMap(call, held);
+  }
+  struct stat status {};
+  if (held.bytes == nullptr || fstat(held.fd.get(), &status) != 0) {
+    return "no mapping";
+  }
+  const size_t size = std::min(held.size, static_cast<size_t>(status.st_size));
+  if (call.kind == CallKind::kReadMap) {
+    return Described(held.bytes, static_cast<int64_t>(size));
+  }
+  if (call.kind == CallKind::kSyncMap) {
+    const int synced = msync(held.bytes, held.size, MS_SYNC);
+    unsynced_.numbers[process_][map] = 0;
+    return Outcome(synced);
+  }
+  if (call.kind == CallKind::kDropMap) {
+    DropMap(map);
+    return "dropped";
+  }
+  if (!held.writable || size == 0 || call.offset < 0) return "not writable";
+  const size_t from = static_cast<size_t>(call.offset) % size;
+  unsynced_.numbers[process_][map] = status.st_ino;
+  Fill(held.bytes + from, call.seed,
+       std::min(static_cast<size_t>(call.length), size - from));
+  return "wrote";
+}
+
+std::string Player::SetFlags(const Call& call) {
+  const int fd = Fd(call.slot);
+  const int before = fcntl(fd, F_GETFL);
+  if (before < 0) return Failed();
+  return Outcome(fcntl(fd, F_SETFL, before ^ O_APPEND));
 }
 
 std::string Player::Open(const Call& call) {
@@ -335,6 +549,7 @@ std::string Player::SeekData(const Call& call) {
 std::string Player::Copy(const Call& call) {
   const int from = Fd(call.slot);
   const int to = Fd(call.other_slot);
+  if (IsDirect(from) || IsDirect(to)) return "nothing aligned";
   const auto length = static_cast<size_t>(call.length);
   if (call.kind == CallKind::kSendfile) {
     off_t offset = call.offset;
@@ -357,8 +572,11 @@ std::string Player::Names(const Call& call) {
     case CallKind::kMkdir:
       return Outcome(mkdirat(root, path, call.mode));
     case CallKind::kMknod: {
-      const uint32_t type = (call.flags & 1) != 0 ? S_IFIFO : S_IFREG;
-      return Outcome(mknodat(root, path, type | (call.mode & 07777), 0));
+      const bool odd = (call.flags & 1) != 0;
+      const uint32_t type = (call.flags & 4) != 0 ? (odd ? S_IFCHR : S_IFBLK)
+                                                  : (odd ? S_IFIFO : S_IFREG);
+      return Outcome(mknodat(root, path, type | (call.mode & 07777),
+                             makedev(call.seed % 4, 3)));
     }
     case CallKind::kSocket:
       return BindSocket(call);
@@ -490,8 +708,14 @@ std::string Player::Metadata(const Call& call) {
     case CallKind::kFchown:
       return Outcome(fchown(fd, call.uid, call.gid));
     case CallKind::kUtimes:
+      // They would move again when the mapping is written back.
+      if (fstatat(root, path, &status, call.flags) == 0 &&
+          unsynced_.Has(status.st_ino)) {
+        return "mapped";
+      }
       return Outcome(utimensat(root, path, times, call.flags));
     case CallKind::kFutimes:
+      if (unsynced_.Has(NumberOfOpen(fd))) return "mapped";
       return Outcome(futimens(fd, times));
     case CallKind::kSetAttribute:
     case CallKind::kGetAttribute:
@@ -500,7 +724,10 @@ std::string Player::Metadata(const Call& call) {
       return Attributes(call);
     case CallKind::kFlock:
     case CallKind::kLock:
+    case CallKind::kProcessLock:
       return Lock(call);
+    case CallKind::kSetFlags:
+      return SetFlags(call);
     default:
       return "unknown call";
   }
@@ -541,12 +768,15 @@ std::string Player::Lock(const Call& call) {
   const int fd = Fd(call.slot);
   if (call.kind == CallKind::kFlock) return Outcome(flock(fd, call.flags));
   struct flock lock {};
-  lock.l_type = static_cast<short>(call.flags);  // NOLINT
+  constexpr int kTypes[] = {F_RDLCK, F_WRLCK, F_UNLCK};
+  const bool of_process = call.kind == CallKind::kProcessLock;
+  const int type = of_process ? kTypes[call.flags % 3] : call.flags;
+  lock.l_type = static_cast<short>(type);  // NOLINT
   lock.l_whence = SEEK_SET;
   lock.l_start = call.offset;
   lock.l_len = call.length;
-  // Locks of open file descriptions, so that our own can be in our way.
-  return Outcome(fcntl(fd, F_OFD_SETLK, &lock));
+  // Those of open file descriptions can be in our own way.
+  return Outcome(fcntl(fd, of_process ? F_SETLK : F_OFD_SETLK, &lock));
 }
 
 namespace {
@@ -596,7 +826,8 @@ void SnapshotBelow(int directory, const std::string& prefix,
       lines[path] = Failed();
       continue;
     }
-    lines[path] = Shown(status) + ContentOf(directory, name.c_str(), status);
+    lines[path] = ShownBut(status, /*times=*/true) +
+                  ContentOf(directory, name.c_str(), status);
     if (S_ISDIR(status.st_mode)) {
       const UniqueFd below(
           openat(directory, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -621,7 +852,7 @@ std::map<std::string, std::string> SnapshotOf(const std::string& folder) {
     lines["."] = Failed();
     return lines;
   }
-  lines["."] = Shown(status);
+  lines["."] = ShownBut(status, /*times=*/true);
   SnapshotBelow(fd.get(), "", first_paths, lines);
   return lines;
 }

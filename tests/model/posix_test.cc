@@ -9,9 +9,11 @@
 
 #include <chrono>  // NOLINT
 #include <fstream>
+#include <functional>
 #include <iostream>
 #include <string>
 #include <tuple>
+#include <vector>
 
 #include "model/posix_pair.h"
 
@@ -29,14 +31,33 @@ struct Flags {
 class PosixModel
     : public testing::TestWithParam<std::tuple<std::string, std::string>> {
  protected:
-  bool Holds(uint64_t seed, int calls) {
-    const std::vector<Call> sequence = MakeCalls(pair_.Sequence(seed, calls));
+  bool Holds(uint64_t seed, int calls, int generation = 2) {
+    SequenceOptions options = pair_.Sequence(seed, calls);
+    options.generation = generation;
+    const std::vector<Call> sequence = MakeCalls(options);
     const std::optional<std::string> difference = pair_.Play(sequence, nullptr);
     if (!difference.has_value()) return true;
     ADD_FAILURE() << "seed " << seed << ", " << calls << " calls\n"
                   << *difference << "the shortest sequence:\n"
                   << (flags.shorten ? pair_.Shortest(sequence) : "");
     return false;
+  }
+
+  // Plays seeds until `plays` found three differences or the time is over.
+  static void Repeat(const std::function<bool(uint64_t seed)>& play) {
+    const auto start = std::chrono::steady_clock::now();
+    const auto busy = [&](int played) {
+      if (flags.seconds == 0) return played < flags.seeds;
+      return std::chrono::steady_clock::now() - start <
+             std::chrono::seconds(flags.seconds);
+    };
+    int played = 0;
+    int failed = 0;
+    for (; busy(played) && failed < 3; ++played) {
+      if (!play(flags.first_seed + static_cast<uint64_t>(played))) ++failed;
+    }
+    std::cout << played << " seeds from " << flags.first_seed << ", "
+              << int64_t{played} * flags.calls << " calls\n";
   }
 
   PosixPair pair_{{.data_path = std::get<0>(GetParam()),
@@ -53,34 +74,41 @@ INSTANTIATE_TEST_SUITE_P(All, PosixModel,
                          });
 
 TEST_P(PosixModel, RandomCallsDoNotTellASandboxFromAPlainFolder) {
-  const auto start = std::chrono::steady_clock::now();
-  const auto busy = [&](int played) {
-    if (flags.seconds == 0) return played < flags.seeds;
-    return std::chrono::steady_clock::now() - start <
-           std::chrono::seconds(flags.seconds);
-  };
-  int played = 0;
-  int failed = 0;
-  for (; busy(played) && failed < 3; ++played) {
-    if (!Holds(flags.first_seed + static_cast<uint64_t>(played), flags.calls)) {
-      ++failed;
-    }
-  }
-  std::cout << played << " seeds from " << flags.first_seed << ", "
-            << int64_t{played} * flags.calls << " calls\n";
+  Repeat([this](uint64_t seed) { return Holds(seed, flags.calls); });
 }
 
-// Lines of "SEED CALLS": what once found a difference.
+// Everybody in a folder of their own, where nobody can come in between, but in
+// one sandbox.
+TEST_P(PosixModel, RandomCallsAtOnceDoNotTellASandboxFromAPlainFolder) {
+  Repeat([this](uint64_t seed) {
+    std::vector<std::vector<Call>> sequences;
+    for (uint64_t part = 0; part < kPartsMax; ++part) {
+      SequenceOptions options =
+          pair_.Sequence(seed * kPartsMax + part, flags.calls / kPartsMax);
+      options.many_processes = true;
+      sequences.push_back(MakeCalls(options));
+    }
+    const std::optional<std::string> difference = pair_.PlayAtOnce(sequences);
+    if (!difference.has_value()) return true;
+    ADD_FAILURE() << "seed " << seed << ", " << flags.calls
+                  << " calls at once\n"
+                  << *difference;
+    return false;
+  });
+}
+
+// Lines of "GENERATION SEED CALLS": what once found a difference.
 TEST_P(PosixModel, SequencesThatOnceFoundADifferenceFindNone) {
   std::ifstream seeds(SEEDS);
   ASSERT_TRUE(seeds) << SEEDS;
   for (std::string line; std::getline(seeds, line);) {
     if (line.empty() || line[0] == '#') continue;
     std::istringstream words(line);
+    int generation = 0;
     uint64_t seed = 0;
     int calls = 0;
-    ASSERT_TRUE(words >> seed >> calls) << line;
-    Holds(seed, calls);
+    ASSERT_TRUE(words >> generation >> seed >> calls) << line;
+    Holds(seed, calls, generation);
   }
 }
 
