@@ -133,8 +133,22 @@ class Generator {
       call.flags = RENAME_WHITEOUT;
     }
     // The first size that no file on ext4 can have, and the last there is.
-    if (below(200) == 0) {
+    if (below(50) == 0 && IsAtOffset(call.kind)) {
       call.offset = below(2) == 0 ? int64_t{1} << 44 : INT64_MAX - 10;
+    }
+  }
+
+  static bool IsAtOffset(CallKind kind) {
+    switch (kind) {
+      case CallKind::kPread:
+      case CallKind::kPwrite:
+      case CallKind::kTruncate:
+      case CallKind::kFtruncate:
+      case CallKind::kReadVector:
+      case CallKind::kWriteVector:
+        return true;
+      default:
+        return false;
     }
   }
 

@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/fs.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/sendfile.h>
@@ -190,8 +191,9 @@ std::string Player::Shown(const struct stat& status) const {
 
 uint64_t Player::NumberOf(const std::string& path) const {
   struct stat status {};
-  return fstatat(root_.get(), path.c_str(), &status, 0) == 0 ? status.st_ino
-                                                             : 0;
+  return fstatat(root_.get(), path.c_str(), &status, AT_SYMLINK_NOFOLLOW) == 0
+             ? status.st_ino
+             : 0;
 }
 
 Player::Uses Player::ReadersOf(uint64_t number) const {
@@ -585,6 +587,10 @@ std::string Player::Names(const Call& call) {
     case CallKind::kRmdir:
       return Outcome(unlinkat(root, path, AT_REMOVEDIR));
     case CallKind::kRename:
+      // ext4 touches the directory even if such a rename then fails.
+      if (call.flags == RENAME_WHITEOUT && NumberOf(call.other) != 0) {
+        return "in the way";
+      }
       return Outcome(renameat2(root, path, root, other,
                                static_cast<unsigned>(call.flags)));
     case CallKind::kLink:

@@ -6,8 +6,12 @@
 // prints the seed of each sequence that finds a difference, and the shortest
 // part of it that still does. With --seeds=1 --first-seed=N it is played again.
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
 
+#include <cerrno>
 #include <chrono>  // NOLINT
+#include <cstring>
 #include <fstream>
 #include <functional>
 #include <iostream>
@@ -138,6 +142,13 @@ int main(int argc, char** argv) {
       std::cerr << "unknown argument " << word << "\n";
       return 2;
     }
+  }
+  // What is mounted goes with this process, however it ends.
+  if (unshare(CLONE_NEWNS) != 0 ||
+      mount("", "/", nullptr, MS_PRIVATE | MS_REC, nullptr) != 0) {
+    std::cerr << "posix_test: a mount namespace, which takes root: "
+              << strerror(errno) << "\n";
+    return 1;
   }
   return RUN_ALL_TESTS();
 }
