@@ -132,9 +132,8 @@ class Generator {
     if (call.kind == CallKind::kRename && call.flags == 0 && below(100) < 5) {
       call.flags = RENAME_WHITEOUT;
     }
-    // The first size that no file on ext4 can have, and the last there is.
     if (below(50) == 0 && IsAtOffset(call.kind)) {
-      call.offset = below(2) == 0 ? int64_t{1} << 44 : INT64_MAX - 10;
+      call.offset = below(2) == 0 ? kTooLargeBytes : INT64_MAX - 10;
     }
   }
 

@@ -101,6 +101,8 @@ struct Call {
 };
 
 inline constexpr unsigned kSlots = 6;
+// No file on ext4 has this size.
+inline constexpr int64_t kTooLargeBytes = int64_t{1} << 44;
 inline constexpr unsigned kMaps = 2;
 
 struct SequenceOptions {

@@ -296,6 +296,14 @@ std::string Player::Result(const Call& call) {
   return text;
 }
 
+// Whether a write there fails because of the offset, but may take away a
+// set-ID bit first (casement(7)).
+bool MayTakeSetId(int fd, int64_t offset) {
+  struct stat status {};
+  return offset >= kTooLargeBytes && fstat(fd, &status) == 0 &&
+         (status.st_mode & (S_ISUID | S_ISGID)) != 0;
+}
+
 // Calls on what is in files.
 std::string Player::Data(const Call& call) {
   const int fd = Fd(call.slot);
@@ -320,6 +328,7 @@ std::string Player::Data(const Call& call) {
     case CallKind::kPwrite:
       // It appends then, at any offset.
       if (IsDirect(fd) && (fcntl(fd, F_GETFL) & O_APPEND) != 0) return "-";
+      if (MayTakeSetId(fd, call.offset)) return "set-ID";
       Fill(piece.memory, call.seed, piece.length);
       return Outcome(pwrite(fd, piece.memory, piece.length, piece.offset));
     case CallKind::kTruncate:
@@ -364,6 +373,7 @@ std::string Player::Data(const Call& call) {
 std::string Player::Vector(const Call& call) {
   const int fd = Fd(call.slot);
   if (IsDirect(fd)) return "nothing aligned";
+  if (MayTakeSetId(fd, call.offset)) return "set-ID";
   const auto length = static_cast<size_t>(call.length);
   std::string bytes = BytesFrom(call.seed, call.length);
   const size_t first = length / 3;
