@@ -265,9 +265,10 @@ void OnWrite(fuse_req_t req, fuse_ino_t ino, const char* bytes, size_t size,
              off_t offset, fuse_file_info* file) {
   const absl::StatusOr<size_t> wrote =
       Vfs(req, Request::kWrite)
-          .Write(
-              ino, offset, absl::string_view(bytes, size),
-              {.clear_suid = file->kill_suidgid != 0, .caller = CallerOf(req)});
+          .Write(ino, offset, absl::string_view(bytes, size),
+                 {.from_page_cache = file->writepage != 0,
+                  .clear_suid = file->kill_suidgid != 0,
+                  .caller = CallerOf(req)});
   if (!wrote.ok()) return ReplyError(req, wrote.status());
   fuse_reply_write(req, *wrote);
 }

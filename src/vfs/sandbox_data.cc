@@ -124,8 +124,9 @@ absl::StatusOr<size_t> Sandbox::Write(Node& node, int64_t offset,
                                       const WriteRequest& request) {
   ASSIGN_OR_RETURN(FileNode* const file, AsFile(node));
   const absl::StatusOr<size_t> wrote = WithWritable<absl::StatusOr<size_t>>(
-      *file, kAllBytes, [offset, bytes](ScratchFile& scratch) {
-        return scratch.Write(offset, bytes);
+      *file, kAllBytes, [offset, bytes, &request](ScratchFile& scratch) {
+        return request.from_page_cache ? scratch.WriteBack(offset, bytes)
+                                       : scratch.Write(offset, bytes);
       });
   RETURN_IF_ERROR(wrote.status());
   {
@@ -217,13 +218,18 @@ absl::Status Sandbox::RebornLocked(FileNode& file) {
   return ErrnoStatus(ESTALE, "written while open in passthrough mode");
 }
 
+// Nothing is copied before the first write.
 absl::StatusOr<Opened> Sandbox::OpenForWriting(FileNode& file, InodeId id,
                                                const OpenRequest& request) {
-  const bool truncate = (request.flags & O_TRUNC) != 0;
-  RETURN_IF_ERROR(WritableData(file, truncate ? 0 : kAllBytes).status());
-  if (truncate) RETURN_IF_ERROR(Truncate(file, 0));
-  if (truncate && request.clear_suid) ClearSuid(file, request.caller);
+  if ((request.flags & O_TRUNC) != 0) {
+    RETURN_IF_ERROR(Truncate(file, 0));
+    if (request.clear_suid) ClearSuid(file, request.caller);
+  }
   MutexLock lock(mu_);
+  RETURN_IF_ERROR(CheckAliveLocked());
+  // Whoever is not root was stopped by the mode already.
+  RETURN_IF_ERROR(CheckInputWritableLocked(file, /*caller_uid=*/0));
+  file.opened_for_writing = true;
   if (IsOutdatedLocked(file, id)) return RebornLocked(file);
   if ((request.flags & O_ACCMODE) == O_RDONLY) return Opened{};
   ++file.writers;

@@ -83,12 +83,16 @@ struct FileNode final : SandboxNode {
     return published != nullptr ? published->digest : input->digest;
   }
   // Whether the bytes are the daemon's to serve, not a blob's own file.
-  bool served() const { return scratch != nullptr || published != nullptr; }
+  bool served() const {
+    return scratch != nullptr || published != nullptr || opened_for_writing;
+  }
   // Whether the bytes are those of its input, as far as anybody knows.
   bool is_input() const { return input != nullptr && !wrote; }
 
-  bool wrote = false;     // Its bytes were written, be it with the same ones.
-  bool copying = false;   // A thread is making `scratch`; the others wait.
+  bool wrote = false;    // Its bytes were written, be it with the same ones.
+  bool copying = false;  // A thread is making `scratch`; the others wait.
+  // Once is for ever: a node that was served is not opened in passthrough mode.
+  bool opened_for_writing = false;
   bool nameless = false;  // Made without a name; it may be given one.
   bool opened = false;    // Counted in SandboxInfo::inputs_opened.
   // Files open in passthrough mode, all of them under `id`. The kernel allows

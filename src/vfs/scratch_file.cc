@@ -83,6 +83,24 @@ bool ScratchFile::IsAllocated(int64_t offset, int64_t length) const {
 absl::StatusOr<size_t> ScratchFile::Write(int64_t offset,
                                           absl::string_view bytes) {
   ReaderLock lock(io_mu_);
+  return WriteLocked(offset, bytes);
+}
+
+absl::StatusOr<size_t> ScratchFile::WriteBack(int64_t offset,
+                                              absl::string_view bytes) {
+  ReaderLock lock(io_mu_);
+  const int64_t left = std::max(int64_t{0}, size() - offset);
+  const size_t kept = std::min(bytes.size(), static_cast<size_t>(left));
+  if (kept > 0) {
+    ASSIGN_OR_RETURN(const size_t wrote,
+                     WriteLocked(offset, bytes.substr(0, kept)));
+    if (wrote < kept) return wrote;
+  }
+  return bytes.size();
+}
+
+absl::StatusOr<size_t> ScratchFile::WriteLocked(int64_t offset,
+                                                absl::string_view bytes) {
   RETURN_IF_ERROR(CheckWritable());
   const auto length = static_cast<int64_t>(bytes.size());
   absl::StatusOr<int64_t> reserved = Reserve(RoomFor(length));
@@ -110,7 +128,7 @@ absl::StatusOr<size_t> ScratchFile::Write(int64_t offset,
 }
 
 absl::Status ScratchFile::Truncate(int64_t size) {
-  ReaderLock lock(io_mu_);
+  WriterLock lock(io_mu_);
   RETURN_IF_ERROR(CheckWritable());
   // Making a file longer allocates nothing, but for its last block.
   ASSIGN_OR_RETURN(const int64_t reserved, size == 0

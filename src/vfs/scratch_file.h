@@ -54,9 +54,12 @@ class ScratchFile {
   // system can (reflink) and copying them inside the kernel elsewhere.
   absl::Status CopyFrom(const OpenBlob& blob, int64_t bytes);
 
-  // These five fail with FailedPrecondition, and nothing done, once the file
+  // These six fail with FailedPrecondition, and nothing done, once the file
   // has become a blob: its node then has other bytes.
   absl::StatusOr<size_t> Write(int64_t offset, absl::string_view bytes);
+  // As Write(), but what would make the file longer is dropped: the kernel may
+  // write a page back that was truncated away in the meantime.
+  absl::StatusOr<size_t> WriteBack(int64_t offset, absl::string_view bytes);
   absl::Status Truncate(int64_t size);
   // From an open file, as copy_file_range(2); at most 64 MiB at once.
   absl::StatusOr<size_t> CopyRange(int from, int64_t from_offset,
@@ -85,11 +88,14 @@ class ScratchFile {
   void Settle(int64_t reserved);
   bool IsAllocated(int64_t offset, int64_t length) const;
   absl::Status CheckWritable() const ABSL_SHARED_LOCKS_REQUIRED(io_mu_);
+  absl::StatusOr<size_t> WriteLocked(int64_t offset, absl::string_view bytes)
+      ABSL_SHARED_LOCKS_REQUIRED(io_mu_);
 
   BlobStore& store_;
   const std::shared_ptr<ByteBudget> budget_;
   const UniqueFd fd_;
-  // Held shared by writers, exclusively by Publish(): a blob never changes.
+  // Held shared by writers, exclusively by Publish(), because a blob never
+  // changes, and by Truncate(), for WriteBack().
   mutable SharedMutex io_mu_;
   bool published_ ABSL_GUARDED_BY(io_mu_) = false;
   // Guards accounted_, so that two settlements do not both count one block.

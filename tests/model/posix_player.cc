@@ -127,6 +127,14 @@ void Fill(char* bytes, uint64_t seed, size_t length) {
   std::copy(wanted.begin(), wanted.end(), bytes);
 }
 
+// Whether a write there fails because of the offset, but may take away a
+// set-ID bit first (casement(7)).
+bool MayTakeSetId(int fd, int64_t offset) {
+  struct stat status {};
+  return offset >= kTooLargeBytes && fstat(fd, &status) == 0 &&
+         (status.st_mode & (S_ISUID | S_ISGID)) != 0;
+}
+
 // For threads: the C library's calls change the whole process.
 void SetIds(gid_t group, bool in_group, uid_t uid, gid_t gid) {
   if (syscall(SYS_setgroups, in_group ? 1 : 0, &group) != 0 ||
@@ -214,7 +222,14 @@ Player::Uses Player::ReadersOf(uint64_t number) const {
 
 void Player::Freeze(const Uses& uses) {
   for (unsigned slot = 0; slot < kSlots; ++slot) {
-    if (uses.slots[slot]) frozen_[slot] = true;
+    if (!uses.slots[slot]) continue;
+    // Locks through what is opened later do not meet those of earlier ones.
+    struct flock all {};
+    all.l_type = F_UNLCK;
+    flock(slots_[slot].get(), LOCK_UN);
+    fcntl(slots_[slot].get(), F_OFD_SETLK, &all);
+    fcntl(slots_[slot].get(), F_SETLK, &all);
+    frozen_[slot] = true;
   }
   for (unsigned map = 0; map < kMaps; ++map) {
     if (uses.maps[map]) DropMap(map);
@@ -294,14 +309,6 @@ std::string Player::Result(const Call& call) {
   if (text.empty()) text = Names(call);
   if (text.empty()) text = Metadata(call);
   return text;
-}
-
-// Whether a write there fails because of the offset, but may take away a
-// set-ID bit first (casement(7)).
-bool MayTakeSetId(int fd, int64_t offset) {
-  struct stat status {};
-  return offset >= kTooLargeBytes && fstat(fd, &status) == 0 &&
-         (status.st_mode & (S_ISUID | S_ISGID)) != 0;
 }
 
 // Calls on what is in files.
@@ -540,6 +547,8 @@ std::string Player::SeekData(const Call& call) {
   struct stat status {};
   if (fstat(fd, &status) != 0) return Failed();
   if (!S_ISREG(status.st_mode)) return "no file";
+  // The kernel does not say what is in pages that were not written back.
+  if (unsynced_.Has(status.st_ino)) return "mapped";
   const off_t keep = lseek(fd, 0, SEEK_CUR);
   const off_t found = lseek(fd, call.offset, call.flags);
   const int error = errno;
