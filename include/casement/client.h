@@ -22,6 +22,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -73,11 +74,25 @@ struct RunningSandbox {
   uint64_t inputs_opened = 0;  // How many of them were opened or read.
   int64_t scratch_bytes = 0;   // Allocated on disk by what was written.
   int64_t nodes = 0;           // In the daemon's memory.
+  bool is_stash = false;       // Released and kept: it cannot be used.
+};
+
+// How a sandbox was made out of a released one that was kept.
+struct ReusedSandbox {
+  std::string stash;  // The name that it had before.
+  // Microseconds that it saves, roughly: lookups less notifications.
+  int64_t score = 0;
+  int64_t nodes_kept = 0;     // What the kernel knows and may go on knowing.
+  int64_t notifications = 0;  // What it was told to forget.
+  int64_t directories_visited = 0;  // Compared with the new input root's,
+  int64_t directories_skipped = 0;  // and those that did not need to be.
+  absl::Duration time;              // What it took.
 };
 
 struct CreatedSandbox {
   RunningSandbox info;
   absl::Duration create_time;  // What the daemon took.
+  std::optional<ReusedSandbox> reused;
 };
 
 struct CreateOptions {
@@ -195,10 +210,11 @@ class Client {
   absl::StatusOr<CollectedOutputs> Collect(absl::string_view name,
                                            absl::Span<const std::string> paths,
                                            bool force = false);
-  // Its directory is gone when this returns. With `stash` it may be kept for a
-  // later sandbox.
+  // Its directory is gone when this returns. With `stash` it is kept for a
+  // later sandbox, unless a process is in it or has a file of it open.
   absl::Status Release(absl::string_view name, bool stash = false);
-  // Those that this user may act on, sorted by name.
+  // Those that this user may act on and the stashes that were theirs, sorted by
+  // name.
   absl::StatusOr<std::vector<RunningSandbox>> List();
 
   // The store.

@@ -43,6 +43,7 @@ std::vector<MountInfo> ReadMountInfo(const std::string& file) {
     if (dash - fields.begin() < 6 || fields.end() - dash < 2) continue;
     mounts.push_back({.id = std::string(fields[0]),
                       .device = std::string(fields[2]),
+                      .root = Unescaped(fields[3]),
                       .path = Unescaped(fields[4]),
                       .type = std::string(dash[1])});
   }

@@ -10,6 +10,7 @@ namespace casement {
 struct MountInfo {
   std::string id;      // Its number: mnt_id in /proc/PID/fdinfo/FD.
   std::string device;  // "0:42", as st_dev.
+  std::string root;    // What of its file system is shown: "/" is all of it.
   std::string path;    // Where it is.
   std::string type;    // "ext4", "fuse.casement".
 };

@@ -51,6 +51,19 @@ Json ToJson(const RunningSandbox& sandbox) {
   json["inputs_opened"] = sandbox.inputs_opened;
   json["scratch_bytes"] = sandbox.scratch_bytes;
   json["nodes"] = sandbox.nodes;
+  json["stash"] = sandbox.is_stash;
+  return json;
+}
+
+Json ToJson(const std::optional<ReusedSandbox>& reused) {
+  if (!reused.has_value()) return nullptr;
+  Json json = {{"score", reused->score},
+               {"nodes_kept", reused->nodes_kept},
+               {"notifications", reused->notifications},
+               {"directories_visited", reused->directories_visited},
+               {"directories_skipped", reused->directories_skipped},
+               {"microseconds", absl::ToDoubleMicroseconds(reused->time)}};
+  SetBytes(json, "stash", reused->stash);
   return json;
 }
 

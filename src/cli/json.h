@@ -7,6 +7,7 @@
 #ifndef CASEMENT_CLI_JSON_H_
 #define CASEMENT_CLI_JSON_H_
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,8 @@ using Json = nlohmann::ordered_json;
 void SetBytes(Json& object, const std::string& field, absl::string_view bytes);
 
 Json ToJson(const RunningSandbox& sandbox);
+// null for a fresh one.
+Json ToJson(const std::optional<ReusedSandbox>& reused);
 Json ToJson(const std::vector<SandboxChange>& changes);
 Json ToJson(const CollectedOutputs& collected);
 Json ToJson(const StoreStats& stats);

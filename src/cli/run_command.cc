@@ -27,7 +27,7 @@ struct Finished {
 absl::StatusOr<uint64_t> InputsOpened(Client& client, const std::string& name) {
   ASSIGN_OR_RETURN(const std::vector<RunningSandbox> sandboxes, client.List());
   for (const RunningSandbox& sandbox : sandboxes) {
-    if (sandbox.name == name) return sandbox.inputs_opened;
+    if (sandbox.name == name && !sandbox.is_stash) return sandbox.inputs_opened;
   }
   return absl::NotFoundError("run: the sandbox was released by somebody else");
 }
@@ -66,6 +66,7 @@ Json ToJson(const CreatedSandbox& sandbox, const Finished& finished) {
   SetBytes(json, "sandbox", sandbox.info.name);
   json.update(ToJson(finished.collected));
   json["diff"] = ToJson(finished.changes);
+  json["reused"] = ToJson(sandbox.reused);
   return json;
 }
 

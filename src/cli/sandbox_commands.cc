@@ -27,6 +27,7 @@ absl::StatusOr<int> SandboxCreate(Client& client,
   }
   Json json = ToJson(created.info);
   json["create_microseconds"] = absl::ToDoubleMicroseconds(created.create_time);
+  json["reused"] = ToJson(created.reused);
   Print(ToText(json));
   return 0;
 }
@@ -37,6 +38,13 @@ absl::StatusOr<int> SandboxList(Client& client, const Invocation& invocation) {
   for (const RunningSandbox& sandbox : sandboxes) {
     if (invocation.is_json) {
       list.push_back(ToJson(sandbox));
+      continue;
+    }
+    if (sandbox.is_stash) {
+      Print(absl::StrCat("(stash) ", QuoteName(sandbox.name), "  ",
+                         sandbox.spec.root.ToString(), "  ", sandbox.nodes,
+                         " nodes known", sandbox.spec.label.empty() ? "" : "  ",
+                         QuoteName(sandbox.spec.label), "\n"));
       continue;
     }
     Print(absl::StrCat(QuoteName(sandbox.name), "  ",

@@ -72,7 +72,18 @@ absl::StatusOr<RunningSandbox> FromMessage(const v1::Sandbox& message) {
   info.inputs_opened = message.inputs_opened();
   info.scratch_bytes = message.scratch_bytes();
   info.nodes = message.nodes();
+  info.is_stash = message.is_stash();
   return info;
+}
+
+ReusedSandbox FromMessage(const v1::Reused& message) {
+  return {.stash = message.stash(),
+          .score = message.score(),
+          .nodes_kept = message.nodes_kept(),
+          .notifications = message.notifications(),
+          .directories_visited = message.directories_visited(),
+          .directories_skipped = message.directories_skipped(),
+          .time = absl::Nanoseconds(message.nanoseconds())};
 }
 
 absl::StatusOr<SandboxChange> FromMessage(const v1::Change& message) {
@@ -384,6 +395,7 @@ absl::StatusOr<CreatedSandbox> Client::Create(const SandboxSpec& spec,
   CreatedSandbox created;
   ASSIGN_OR_RETURN(created.info, FromMessage(response));
   created.create_time = absl::Nanoseconds(response.create_nanoseconds());
+  if (response.has_reused()) created.reused = FromMessage(response.reused());
   return created;
 }
 

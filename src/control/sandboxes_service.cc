@@ -70,6 +70,16 @@ void SetMessage(const SandboxInfo& info, v1::Sandbox* message) {
   message->set_inputs_opened(info.inputs_opened);
   message->set_scratch_bytes(info.scratch_bytes);
   message->set_nodes(info.nodes);
+  message->set_is_stash(info.is_stash);
+  if (!info.reuse.has_value()) return;
+  v1::Reused& reused = *message->mutable_reused();
+  reused.set_stash(info.reuse->stash);
+  reused.set_score(info.reuse->cost.score);
+  reused.set_nodes_kept(info.reuse->cost.kept);
+  reused.set_notifications(info.reuse->cost.notes);
+  reused.set_directories_visited(info.reuse->cost.visited);
+  reused.set_directories_skipped(info.reuse->cost.skipped);
+  reused.set_nanoseconds(absl::ToInt64Nanoseconds(info.reuse->time));
 }
 
 void SetMessage(const Output& output, v1::Output* message) {
@@ -184,7 +194,8 @@ absl::StatusOr<SandboxInfo> SandboxesService::CreateFor(
   ASSIGN_OR_RETURN(const SandboxSpec spec, SpecOf(peer, request));
   const std::string& session = request.session_id();
   if (!session.empty()) RETURN_IF_ERROR(sessions_.CheckLive(session));
-  ASSIGN_OR_RETURN(SandboxInfo info, table_.Create(spec));
+  ASSIGN_OR_RETURN(SandboxInfo info,
+                   table_.Create(spec, request.reuse() != v1::NEVER));
   if (session.empty()) return info;
   // The session may have ended in between, and nobody would release this then.
   if (const absl::Status attached = sessions_.Attach(session, info.name);

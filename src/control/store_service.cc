@@ -1,5 +1,6 @@
 #include "control/store_service.h"
 
+#include <algorithm>
 #include <string>
 
 #include "absl/status/status.h"
@@ -61,7 +62,10 @@ grpc::Status StoreService::Stats(grpc::ServerContext*, const v1::StatsRequest*,
   response->set_leased_blobs(stats.leased_blobs);
   response->set_zombies(stats.zombies);
   response->set_size_bytes(stats.size_bytes);
-  response->set_sandboxes(sandboxes_.List().size());
+  const std::vector<SandboxInfo> sandboxes = sandboxes_.List();
+  response->set_sandboxes(std::count_if(
+      sandboxes.begin(), sandboxes.end(),
+      [](const SandboxInfo& sandbox) { return !sandbox.is_stash; }));
   response->set_sessions(sessions_.size());
   response->set_evictions(stats.evictions);
   response->set_published(stats.published);

@@ -106,8 +106,10 @@ void Daemon::BuildFileSystem(const DaemonOptions& options) {
                      .notifier = notifier_,
                      .clock = clock_,
                      .data_path = data_path_},
-      SandboxDirectory::Options{.path = absl::StrCat(options.mount, "/sandbox"),
-                                .attributes = sandboxes});
+      SandboxDirectory::Options{
+          .path = absl::StrCat(options.mount, "/sandbox"),
+          .attributes = sandboxes,
+          .stashes = {.stashes_max = options.stashes_max}});
   sandboxes_->Start();
   Attributes root = fixed;
   root.number = kRootId;
@@ -156,7 +158,7 @@ absl::Status Daemon::StartControl(const DaemonOptions& options) {
 }
 
 std::vector<Metric> Daemon::Metrics() {
-  return CollectMetrics(*adapter_, notifier_, nodes_);
+  return CollectMetrics(*adapter_, notifier_, nodes_, *sandboxes_);
 }
 
 }  // namespace casement

@@ -1,12 +1,88 @@
 #include "daemon/metrics.h"
 
+#include <array>
 #include <string>
+#include <utility>
 
 namespace casement {
+namespace {
+
+// In the order of KernelNote::Kind.
+constexpr std::array<const char*, kKernelNoteKinds> kNoteNames = {
+    "entry", "expiry", "node"};
+
+void AddNotifications(const Notifier& notifier, std::vector<Metric>& metrics) {
+  for (size_t i = 0; i < kKernelNoteKinds; ++i) {
+    const auto& counts = notifier.counts(static_cast<KernelNote::Kind>(i));
+    const std::pair<const char*, int64_t> results[] = {
+        {"done", counts.done},
+        {"unknown", counts.unknown},
+        {"refused", counts.refused}};
+    for (const auto& [result, count] : results) {
+      metrics.push_back(
+          {.name = "fuse_notifications_total",
+           .help = "What the kernel was told to forget, and its answer.",
+           .labels = {{"kind", kNoteNames[i]}, {"result", result}},
+           .value = static_cast<double>(count)});
+    }
+  }
+}
+
+// In the order of Sandbox::Refusal.
+constexpr std::array<const char*, Sandbox::kRefusals> kRefusalNames = {
+    "occupied", "open", "busy", "worn", "refused"};
+
+void AddReuse(const SandboxDirectory& sandboxes, std::vector<Metric>& metrics) {
+  const SandboxDirectory::ReuseCounts& counts = sandboxes.reuse_counts();
+  const std::pair<const char*, int64_t> results[] = {
+      {"exact", counts.exact},
+      {"overlap", counts.overlap},
+      {"miss", counts.misses}};
+  for (const auto& [result, count] : results) {
+    metrics.push_back(
+        {.name = "reuse_total",
+         .help = "Sandboxes made of a stash of the same root, of another, or "
+                 "of none.",
+         .labels = {{"result", result}},
+         .value = static_cast<double>(count)});
+  }
+  for (size_t i = 0; i < Sandbox::kRefusals; ++i) {
+    metrics.push_back({.name = "stashes_condemned_total",
+                       .help = "Sandboxes that could not be kept or reused.",
+                       .labels = {{"reason", kRefusalNames[i]}},
+                       .value = static_cast<double>(counts.condemned[i])});
+  }
+  const auto add = [&metrics](const char* name, const char* help,
+                              Metric::Kind kind, double value) {
+    metrics.push_back(
+        {.name = name, .help = help, .kind = kind, .value = value});
+  };
+  constexpr auto kCounter = Metric::Kind::kCounter;
+  add("stashes_dropped_total", "Stashes given up for want of room.", kCounter,
+      static_cast<double>(counts.dropped));
+  add("reuse_nodes_kept_total",
+      "Nodes that the kernel went on knowing in a reused sandbox.", kCounter,
+      static_cast<double>(counts.nodes_kept));
+  add("reuse_directories_visited_total",
+      "Directories of stashes compared with a new root's.", kCounter,
+      static_cast<double>(counts.visited));
+  add("reuse_directories_skipped_total",
+      "Directories that were equal, with all below them.", kCounter,
+      static_cast<double>(counts.skipped));
+  add("reuse_seconds_total", "What choosing and retargeting stashes took.",
+      kCounter, static_cast<double>(counts.nanoseconds) / 1e9);
+  add("stashes", "Stashes now.", Metric::Kind::kGauge,
+      static_cast<double>(sandboxes.stashes().List().size()));
+  add("stash_nodes", "Nodes that the kernel knows in stashes.",
+      Metric::Kind::kGauge, static_cast<double>(sandboxes.stashes().nodes()));
+}
+
+}  // namespace
 
 std::vector<Metric> CollectMetrics(const Adapter& adapter,
                                    const Notifier& notifier,
-                                   const NodeTable& nodes) {
+                                   const NodeTable& nodes,
+                                   const SandboxDirectory& sandboxes) {
   std::vector<Metric> metrics;
   for (size_t i = 0; i < kRequestKinds; ++i) {
     metrics.push_back(
@@ -15,12 +91,8 @@ std::vector<Metric> CollectMetrics(const Adapter& adapter,
          .labels = {{"opcode", std::string(NameOf(static_cast<Request>(i)))}},
          .value = static_cast<double>(adapter.requests[i].load())});
   }
-  metrics.push_back({.name = "fuse_notifications_total",
-                     .help = "Notifications sent to the kernel.",
-                     .value = static_cast<double>(notifier.sent())});
-  metrics.push_back({.name = "fuse_notifications_failed_total",
-                     .help = "Notifications that the kernel refused.",
-                     .value = static_cast<double>(notifier.failed())});
+  AddNotifications(notifier, metrics);
+  AddReuse(sandboxes, metrics);
   metrics.push_back(
       {.name = "fuse_passthrough",
        .help = "1 if the kernel reads blobs by itself.",

@@ -8,13 +8,15 @@
 #include "fuse/notifier.h"
 #include "fuse/operations.h"
 #include "vfs/node_table.h"
+#include "vfs/sandbox_directory.h"
 
 namespace casement {
 
 // Any thread may call it while the parts live.
 std::vector<Metric> CollectMetrics(const Adapter& adapter,
                                    const Notifier& notifier,
-                                   const NodeTable& nodes);
+                                   const NodeTable& nodes,
+                                   const SandboxDirectory& sandboxes);
 
 }  // namespace casement
 

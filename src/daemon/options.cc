@@ -89,6 +89,11 @@ ArgumentParser DaemonArguments() {
       .Add({.name = "allow-group",
             .placeholder = "GROUP",
             .help = "let the members of this group use the socket"})
+      .Add({.name = "stashes-max",
+            .placeholder = "N",
+            .help = "how many released sandboxes may be kept for later ones; "
+                    "0: none",
+            .default_value = "256"})
       .Add({.name = "version", .help = "print the version and exit"});
   return parser;
 }
@@ -104,6 +109,12 @@ absl::StatusOr<DaemonOptions> UnderstandOptions(const Arguments& arguments) {
                    Absolute(arguments.Get("mount"), "mount point"));
   RETURN_IF_ERROR(CheckApart(options.store, options.mount));
   ASSIGN_OR_RETURN(options.socket, ResolveSocketPath(arguments.Get("socket")));
+  if (!absl::SimpleAtoi(arguments.Get("stashes-max"), &options.stashes_max) ||
+      options.stashes_max < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--stashes-max \"", arguments.Get("stashes-max"),
+                     "\": must be a number, 0 or more"));
+  }
   if (arguments.Has("allow-group")) {
     ASSIGN_OR_RETURN(options.allow_group,
                      GroupOf(arguments.Get("allow-group")));

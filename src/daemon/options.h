@@ -22,6 +22,7 @@ struct DaemonOptions {
   std::string mount;
   std::string socket;
   int64_t max_bytes = 0;
+  int64_t stashes_max = 0;
   bool foreground = false;
   bool allow_other = false;
   Transport transport = Transport::kAuto;

@@ -3,6 +3,8 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/check.h"
+
 namespace casement {
 namespace {
 
@@ -29,56 +31,93 @@ void Notifier::Stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-void Notifier::Queue(Notification notification) {
-  MutexLock lock(mu_);
+void Notifier::Add(Queued queued) {
   if (!running_) return;
-  queue_.push_back(std::move(notification));
+  queue_.push_back(std::move(queued));
   ++queued_;
   changed_.NotifyAll();
 }
 
-void Notifier::InvalidateEntry(InodeId parent, std::string name) {
-  Queue({.id = parent, .name = std::move(name)});
+void Notifier::Queue(KernelNote note) {
+  MutexLock lock(mu_);
+  Add({.note = std::move(note)});
 }
 
-void Notifier::InvalidateNode(InodeId id) { Queue({.id = id}); }
-
 void Notifier::ThisThreadAnswersRequests() { answers_requests = true; }
+
+void Notifier::WaitFor(uint64_t target) {
+  while (done_ < target) changed_.Wait(mu_);
+}
 
 void Notifier::Drain() {
   if (answers_requests) return;
   MutexLock lock(mu_);
-  const uint64_t target = queued_;
-  while (done_ < target) changed_.Wait(mu_);
+  WaitFor(queued_);
+}
+
+bool Notifier::Tell(std::vector<KernelNote> notes) {
+  CASEMENT_CHECK(!answers_requests);
+  const auto refused = std::make_shared<std::atomic<bool>>(false);
+  MutexLock lock(mu_);
+  for (KernelNote& note : notes) Add({std::move(note), refused});
+  WaitFor(queued_);
+  return !*refused;
 }
 
 void Notifier::Run(fuse_session* session) {
   while (true) {
-    Notification notification;
+    Queued queued;
     {
       MutexLock lock(mu_);
       while (running_ && queue_.empty()) changed_.Wait(mu_);
       if (!running_) return;
-      notification = std::move(queue_.front());
+      queued = std::move(queue_.front());
       queue_.pop_front();
     }
-    Send(session, notification);
+    if (!Send(session, queued.note) && queued.refused != nullptr) {
+      *queued.refused = true;
+    }
     MutexLock lock(mu_);
     if (done_ < queued_) ++done_;
     changed_.NotifyAll();
   }
 }
 
-void Notifier::Send(fuse_session* session, const Notification& notification) {
-  const int result =
-      notification.name.empty()
-          ? fuse_lowlevel_notify_inval_inode(session, notification.id, 0, 0)
-          : fuse_lowlevel_notify_inval_entry(session, notification.id,
-                                             notification.name.data(),
-                                             notification.name.size());
-  ++sent_;
-  // ENOENT: the kernel did not hold it, which is what we want.
-  if (result != 0 && result != -ENOENT) ++failed_;
+namespace {
+
+int SendTo(fuse_session* session, const KernelNote& note) {
+  const char* const name = note.name.data();
+  const size_t size = note.name.size();
+  switch (note.kind) {
+    case KernelNote::Kind::kEntry:
+      return fuse_lowlevel_notify_inval_entry(session, note.id, name, size);
+    case KernelNote::Kind::kExpiry: {
+      const int result =
+          fuse_lowlevel_notify_expire_entry(session, note.id, name, size);
+      // Kernels before 6.2 can only forget it.
+      if (result != -ENOSYS) return result;
+      return fuse_lowlevel_notify_inval_entry(session, note.id, name, size);
+    }
+    case KernelNote::Kind::kNode:
+      return fuse_lowlevel_notify_inval_inode(session, note.id, 0, 0);
+  }
+  return -EINVAL;
+}
+
+}  // namespace
+
+bool Notifier::Send(fuse_session* session, const KernelNote& note) {
+  const int result = SendTo(session, note);
+  Counts& counts = counts_[static_cast<size_t>(note.kind)];
+  if (result == 0) {
+    ++counts.done;
+  } else if (result == -ENOENT) {
+    ++counts.unknown;
+  } else {
+    ++counts.refused;
+    return false;
+  }
+  return true;
 }
 
 }  // namespace casement

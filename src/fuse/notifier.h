@@ -6,11 +6,13 @@
 #ifndef CASEMENT_FUSE_NOTIFIER_H_
 #define CASEMENT_FUSE_NOTIFIER_H_
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <deque>
-#include <string>
+#include <memory>
 #include <thread>  // NOLINT
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "base/mutex.h"
@@ -33,30 +35,39 @@ class Notifier final : public KernelNotifier {
   // answer before it can take a notification.
   static void ThisThreadAnswersRequests();
 
-  void InvalidateEntry(InodeId parent, std::string name) override;
-  void InvalidateNode(InodeId id) override;
+  void Queue(KernelNote note) override;
   void Drain() override;
+  bool Tell(std::vector<KernelNote> notes) override;
 
-  int64_t sent() const { return sent_.load(); }
-  int64_t failed() const { return failed_.load(); }
+  // What became of the notes of one kind.
+  struct Counts {
+    std::atomic<int64_t> done{0};
+    std::atomic<int64_t> unknown{0};  // The kernel did not hold it: as good.
+    std::atomic<int64_t> refused{0};
+  };
+  const Counts& counts(KernelNote::Kind kind) const {
+    return counts_[static_cast<size_t>(kind)];
+  }
 
  private:
-  struct Notification {
-    InodeId id = 0;
-    std::string name;  // Empty: of the node itself.
+  struct Queued {
+    KernelNote note;
+    // Set if the kernel refuses it. May be null.
+    std::shared_ptr<std::atomic<bool>> refused;
   };
 
-  void Queue(Notification notification);
+  void Add(Queued queued) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void WaitFor(uint64_t target) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Run(fuse_session* session);
-  void Send(fuse_session* session, const Notification& notification);
+  // False if the kernel refused it.
+  bool Send(fuse_session* session, const KernelNote& note);
 
-  std::atomic<int64_t> sent_{0};
-  std::atomic<int64_t> failed_{0};
+  std::array<Counts, kKernelNoteKinds> counts_;
   std::thread thread_;
   Mutex mu_;
   CondVar changed_;
   bool running_ ABSL_GUARDED_BY(mu_) = false;
-  std::deque<Notification> queue_ ABSL_GUARDED_BY(mu_);
+  std::deque<Queued> queue_ ABSL_GUARDED_BY(mu_);
   // How many were ever queued, and how many of them are done.
   uint64_t queued_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t done_ ABSL_GUARDED_BY(mu_) = 0;

@@ -17,8 +17,6 @@ namespace {
 constexpr uint32_t kPermissionBits = 07777;
 // ext4 keeps shorter targets in the inode, without a block.
 constexpr int64_t kInlineTargetBytes = 60;
-// Of all extended attributes in a sandbox: they are in memory.
-constexpr int64_t kXattrBytesMax = int64_t{64} << 20;
 
 // The kernel's way to ask that S_ISUID and S_ISGID go, as before a write by
 // another user, and of chown(2) to the owner and group -1. Which of the two it
@@ -36,11 +34,12 @@ absl::Status Stale() { return ErrnoStatus(ESTALE, "the sandbox is gone"); }
 Sandbox::Sandbox(const SandboxContext& context, const SandboxSpec& spec,
                  ClosureLease inputs)
     : context_(context),
-      spec_(spec),
       first_number_(context.nodes.NewNumbers(inputs.root()->paths())),
+      spec_(spec),
       budget_(std::make_shared<ByteBudget>(spec.scratch_bytes_max)),
-      xattr_budget_(std::make_shared<ByteBudget>(kXattrBytesMax)),
-      inputs_(std::move(inputs)) {}
+      xattr_budget_(std::make_shared<ByteBudget>(kSandboxXattrBytesMax)),
+      inputs_(std::move(inputs)),
+      bases_({inputs_.root()}) {}
 
 void Sandbox::Start() {
   MutexLock lock(mu_);
@@ -48,11 +47,7 @@ void Sandbox::Start() {
                                           shared_from_this());
   root_->number = root_->base_number = first_number_;
   root_->base = inputs_.root().get();
-  root_->subdirectories = DirectoriesIn(root_->base->directory());
-  root_->mode = S_IFDIR | 0700;
-  root_->uid = spec_.owner_uid;
-  root_->gid = spec_.owner_gid;
-  root_->atime = root_->mtime = root_->ctime = Now();
+  ShowInputLocked(*root_);
 }
 
 void Sandbox::Kill() {
@@ -83,14 +78,23 @@ void Sandbox::Kill() {
 }
 
 absl::Status Sandbox::CheckAliveLocked() const {
-  return dead_ ? Stale() : absl::OkStatus();
+  return dead_ || stashed_ ? Stale() : absl::OkStatus();
+}
+
+absl::Status Sandbox::CheckAliveLocked(const SandboxNode& node) const {
+  return node.gone ? Stale() : CheckAliveLocked();
+}
+
+std::shared_ptr<ByteBudget> Sandbox::Budget() {
+  MutexLock lock(mu_);
+  return budget_;
 }
 
 timespec Sandbox::Now() const { return absl::ToTimespec(context_.clock.Now()); }
 
 absl::StatusOr<Sandbox::Spot> Sandbox::SpotLocked(const Place& place) {
-  RETURN_IF_ERROR(CheckAliveLocked());
   auto& node = static_cast<SandboxNode&>(place.directory);
+  RETURN_IF_ERROR(CheckAliveLocked(node));
   if (!node.is_directory()) return ErrnoStatus(ENOTDIR, "name in a file");
   if (place.name.size() > kNameBytesMax) {
     return ErrnoStatus(ENAMETOOLONG, "name of ", place.name.size(), " bytes");
@@ -120,7 +124,7 @@ Sandbox::NodePtr Sandbox::MakeInputLocked(DirectoryNode& directory,
                                           size_t index) {
   const Directory::Entry& entry = directory.base->directory().entries()[index];
   const InodeId id = context_.nodes.NewId();
-  const uint64_t number = directory.base_number + directory.base->number(index);
+  const DirectoryNode::EntryNumbers numbers = directory.NumbersOf(index);
   NodePtr node;
   timespec mtime = MtimeOf(entry.properties);
   switch (entry.type) {
@@ -136,14 +140,14 @@ Sandbox::NodePtr Sandbox::MakeInputLocked(DirectoryNode& directory,
     case EntryType::kDirectory: {
       auto child = std::make_shared<DirectoryNode>(id, shared_from_this());
       child->base = directory.base->child(index).get();
-      child->base_number = number;
+      child->base_number = numbers.below;
       child->subdirectories = DirectoriesIn(child->base->directory());
       mtime = MtimeOf(child->base->directory().properties());
       node = std::move(child);
       break;
     }
   }
-  node->number = number;
+  node->number = numbers.own;
   node->mode = InputMode(*directory.base, index, spec_.inputs);
   node->uid = spec_.owner_uid;
   node->gid = spec_.owner_gid;
@@ -229,8 +233,9 @@ absl::StatusOr<Entry> Sandbox::Lookup(Node& directory, absl::string_view name) {
   MutexLock lock(mu_);
   ASSIGN_OR_RETURN(const Spot spot, SpotLocked({directory, name}));
   const NodePtr node = FindChildLocked(spot.directory, name);
-  if (node == nullptr) return Entry{};
-  return AnswerLocked(node);
+  if (node != nullptr) return AnswerLocked(node);
+  spot.directory.missed = true;
+  return Entry{};
 }
 
 void Sandbox::Forget(Node& node, InodeId id, uint64_t count) {
@@ -256,7 +261,10 @@ void Sandbox::DropIfCleanLocked(SandboxNode& node) {
     }
     if (keep->is_directory()) {
       const auto& directory = static_cast<DirectoryNode&>(*keep);
-      if (directory.below_changed || !directory.children.empty()) return;
+      if (directory.below_changed || !directory.children.empty() ||
+          directory.numbers != nullptr) {
+        return;
+      }
     }
     DirectoryNode& home = *keep->home;
     home.children.erase(keep->input->name);
@@ -265,9 +273,10 @@ void Sandbox::DropIfCleanLocked(SandboxNode& node) {
 }
 
 absl::StatusOr<Attributes> Sandbox::GetAttributes(Node& node) {
+  const auto& shown = static_cast<SandboxNode&>(node);
   MutexLock lock(mu_);
-  RETURN_IF_ERROR(CheckAliveLocked());
-  return ShowLocked(static_cast<SandboxNode&>(node));
+  RETURN_IF_ERROR(CheckAliveLocked(shown));
+  return ShowLocked(shown);
 }
 
 absl::Status Sandbox::CheckInputWritableLocked(const SandboxNode& node,
@@ -285,7 +294,7 @@ absl::StatusOr<Attributes> Sandbox::SetAttributes(Node& node,
   auto& target = static_cast<SandboxNode&>(node);
   {
     MutexLock lock(mu_);
-    RETURN_IF_ERROR(CheckAliveLocked());
+    RETURN_IF_ERROR(CheckAliveLocked(target));
     RETURN_IF_ERROR(CheckInputWritableLocked(target, caller.uid));
     if (change.size.has_value() && !target.is_file()) {
       return ErrnoStatus(target.is_directory() ? EISDIR : EINVAL, "truncating");
@@ -297,7 +306,7 @@ absl::StatusOr<Attributes> Sandbox::SetAttributes(Node& node,
   // Before the group changes: it is the old one that counts.
   if (change.clear_suid || ChangesNothing(change)) ClearSuid(target, caller);
   MutexLock lock(mu_);
-  RETURN_IF_ERROR(CheckAliveLocked());
+  RETURN_IF_ERROR(CheckAliveLocked(target));
   ApplyLocked(target, change);
   return ShowLocked(target);
 }
@@ -343,7 +352,7 @@ void Sandbox::ApplyLocked(SandboxNode& node, const AttributeChange& change) {
 
 absl::StatusOr<std::string> Sandbox::ReadLink(Node& node) {
   MutexLock lock(mu_);
-  RETURN_IF_ERROR(CheckAliveLocked());
+  RETURN_IF_ERROR(CheckAliveLocked(static_cast<SandboxNode&>(node)));
   if (!static_cast<SandboxNode&>(node).is_symlink()) {
     return ErrnoStatus(EINVAL, "readlink");
   }
@@ -353,7 +362,7 @@ absl::StatusOr<std::string> Sandbox::ReadLink(Node& node) {
 absl::Status Sandbox::List(Node& node, uint64_t position,
                            const ListSink& sink) {
   MutexLock lock(mu_);
-  RETURN_IF_ERROR(CheckAliveLocked());
+  RETURN_IF_ERROR(CheckAliveLocked(static_cast<SandboxNode&>(node)));
   if (!static_cast<SandboxNode&>(node).is_directory()) {
     return ErrnoStatus(ENOTDIR, "listing");
   }
@@ -369,7 +378,7 @@ absl::Status Sandbox::List(Node& node, uint64_t position,
     if (directory.hidden.contains(static_cast<uint32_t>(i))) continue;
     const Directory::Entry& entry = directory.base->directory().entries()[i];
     if (!sink({.name = entry.name,
-               .number = directory.base_number + directory.base->number(i),
+               .number = directory.NumbersOf(i).own,
                .mode = TypeBits(entry.type),
                .position = DirectoryNode::PositionOf(i)})) {
       return absl::OkStatus();
@@ -484,7 +493,8 @@ absl::StatusOr<Entry> Sandbox::MakeFile(Place place, const NewFile& file,
   }
   auto node =
       std::make_shared<FileNode>(context_.nodes.NewId(), shared_from_this());
-  ASSIGN_OR_RETURN(node->scratch, ScratchFile::Create(context_.store, budget_));
+  ASSIGN_OR_RETURN(node->scratch,
+                   ScratchFile::Create(context_.store, Budget()));
   MutexLock lock(mu_);
   return AddNewLocked(place, node, file.mode, caller);
 }
@@ -493,7 +503,8 @@ absl::StatusOr<Entry> Sandbox::MakeTemporary(Node& directory, uint32_t mode,
                                              const Caller& caller) {
   auto node =
       std::make_shared<FileNode>(context_.nodes.NewId(), shared_from_this());
-  ASSIGN_OR_RETURN(node->scratch, ScratchFile::Create(context_.store, budget_));
+  ASSIGN_OR_RETURN(node->scratch,
+                   ScratchFile::Create(context_.store, Budget()));
   MutexLock lock(mu_);
   ASSIGN_OR_RETURN(const Spot spot, SpotLocked({directory, ""}));
   if (spot.directory.links == 0) return ErrnoStatus(ENOENT, "directory");
@@ -522,6 +533,7 @@ absl::StatusOr<Entry> Sandbox::Link(Node& node, Place place) {
   const NodePtr target = static_cast<SandboxNode&>(node).shared_from_this();
   MutexLock lock(mu_);
   ASSIGN_OR_RETURN(const Spot spot, SpotLocked(place));
+  RETURN_IF_ERROR(CheckAliveLocked(*target));
   if (target->is_directory()) return ErrnoStatus(EPERM, "link to a directory");
   const bool nameless =
       target->is_file() && static_cast<FileNode&>(*target).nameless;
@@ -640,14 +652,14 @@ absl::Status Sandbox::Rename(Place from, Place to, unsigned flags,
 
 absl::StatusOr<Limits> Sandbox::GetLimits() {
   Limits limits = StoreLimits(context_.store);
+  MutexLock lock(mu_);
+  RETURN_IF_ERROR(CheckAliveLocked());
   if (spec_.scratch_bytes_max > 0) {
     const int64_t left =
         std::max(int64_t{0}, spec_.scratch_bytes_max - budget_->used());
     limits.blocks = spec_.scratch_bytes_max / 4096;
     limits.blocks_free = std::min(limits.blocks_free, left / 4096);
   }
-  MutexLock lock(mu_);
-  RETURN_IF_ERROR(CheckAliveLocked());
   const int64_t inputs = static_cast<int64_t>(inputs_.root()->paths());
   if (spec_.nodes_max > 0) {
     limits.nodes = inputs + spec_.nodes_max;
@@ -659,10 +671,11 @@ absl::StatusOr<Limits> Sandbox::GetLimits() {
 void Sandbox::Describe(SandboxInfo& info) const {
   MutexLock lock(mu_);
   if (dead_) return;
+  info.nodes = kernel_nodes_ + added_nodes_;
+  if (stashed_) return;
   info.input_files = inputs_.root()->files();
   info.inputs_opened = inputs_opened_;
   info.scratch_bytes = budget_->used();
-  info.nodes = kernel_nodes_ + added_nodes_;
 }
 
 void Sandbox::CheckInvariants() const {

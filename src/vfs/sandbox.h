@@ -43,6 +43,9 @@ struct SandboxContext {
   DataPath data_path;
 };
 
+// Of all extended attributes in a sandbox: they are in memory.
+inline constexpr int64_t kSandboxXattrBytesMax = int64_t{64} << 20;
+
 class Sandbox final : public Area,
                       public std::enable_shared_from_this<Sandbox> {
  public:
@@ -56,6 +59,32 @@ class Sandbox final : public Area,
   uint64_t root_number() const { return first_number_; }
   // Ends it: gives its leases and scratch files back.
   void Kill();
+
+  // Reuse. A sandbox that nobody is in any more can be kept, pristine; until it
+  // is retargeted every call fails with ESTALE, and its leases are given back.
+  // Both wait for the kernel: not for threads that answer its requests.
+  //
+  // Why not; then it must be killed.
+  enum class Refusal : uint8_t {
+    kOccupied,  // A process is in it: not found out here.
+    kOpen,      // One of its files is open.
+    kBusy,      // It is being collected, or is gone.
+    kWorn,      // It has served so many roots that they cost too much memory.
+    kRefused,   // The kernel did not take a notification.
+  };
+  static constexpr size_t kRefusals = 5;
+  std::optional<Refusal> Stash();
+  // Whether its files are closed, in passthrough mode; elsewhere the kernel
+  // does not say. It reports a close a moment later.
+  bool WaitUntilClosed(absl::Duration timeout);
+  // Stashes::HeavyDirectories() of its inputs, the latest if it is a stash.
+  std::vector<Digest> HeavyDirectories() const;
+  // What serving this input root would cost. Score 0: it cannot.
+  RetargetCost CostOf(const InternedDirectory& root);
+  // Makes a stash a sandbox over `inputs`, with the owner and policy that it
+  // has. Takes the lease if it succeeds; if not it must be killed.
+  std::optional<RetargetCost> Retarget(const SandboxSpec& spec,
+                                       ClosureLease& inputs);
 
   // Sorted by path.
   absl::StatusOr<std::vector<Change>> Diff();
@@ -139,6 +168,9 @@ class Sandbox final : public Area,
   };
 
   absl::Status CheckAliveLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::Status CheckAliveLocked(const SandboxNode& node) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  std::shared_ptr<ByteBudget> Budget();
   absl::StatusOr<Spot> SpotLocked(const Place& place)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   timespec Now() const;
@@ -176,6 +208,23 @@ class Sandbox final : public Area,
   // The names in it changed.
   void TouchLocked(DirectoryNode& directory) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
+  // Reuse: sandbox_stash.cc.
+  class RetargetPlan;
+  // Makes a directory what its `base` says.
+  void ShowInputLocked(DirectoryNode& directory)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void UndoLocked(std::vector<KernelNote>& notes, std::vector<NodePtr>& dropped)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void UndoNamesLocked(DirectoryNode& directory, std::vector<KernelNote>& notes,
+                       std::vector<NodePtr>& dropped)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Ends `top` and all below it, whose name is being taken away.
+  static void DetachLocked(const NodePtr& top, std::vector<NodePtr>& dropped);
+  void RetargetDirectoryLocked(DirectoryNode& directory,
+                               const InternedDirectory& to,
+                               std::vector<NodePtr>& dropped)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+
   // Bytes.
   absl::StatusOr<Source> SourceOf(FileNode& file);
   Source SourceLocked(FileNode& file) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -191,7 +240,8 @@ class Sandbox final : public Area,
   void WroteLocked(FileNode& file) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status Truncate(FileNode& file, int64_t size);
   // Extended attributes: sandbox_xattrs.cc.
-  absl::Status CheckXattrLocked(absl::string_view name) const
+  absl::Status CheckXattrLocked(const SandboxNode& node,
+                                absl::string_view name) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckXattrChangeLocked(const SandboxNode& node,
                                       absl::string_view name) const
@@ -215,6 +265,7 @@ class Sandbox final : public Area,
 
   // Outputs: sandbox_collect.cc.
   class Collector;
+  absl::StatusOr<Collected> CollectPaths(absl::Span<const std::string> paths);
   absl::StatusOr<std::optional<Output>> CollectPath(const std::string& path);
   absl::StatusOr<Output> CollectDirectory(const NodePtr& node);
   bool MayHaveWriterLocked(const FileNode& file) const
@@ -228,17 +279,26 @@ class Sandbox final : public Area,
   absl::Status PublishFile(FileNode& file);
 
   const SandboxContext context_;
-  const SandboxSpec spec_;
   const uint64_t first_number_;
-  const std::shared_ptr<ByteBudget> budget_;        // Of scratch files.
-  const std::shared_ptr<ByteBudget> xattr_budget_;  // Of memory.
 
   // Order: Sandbox::mu_ before the node table's.
   mutable Mutex mu_;
   CondVar copied_;  // A FileNode::copying became false.
+  CondVar closed_;  // open_files_ became 0.
+  SandboxSpec spec_ ABSL_GUARDED_BY(mu_);
+  std::shared_ptr<ByteBudget> budget_ ABSL_GUARDED_BY(mu_);  // Of scratch.
+  std::shared_ptr<ByteBudget> xattr_budget_ ABSL_GUARDED_BY(mu_);  // Of memory.
   ClosureLease inputs_ ABSL_GUARDED_BY(mu_);
   std::shared_ptr<DirectoryNode> root_ ABSL_GUARDED_BY(mu_);
+  // Roots of the Directories that nodes came from: of this action's inputs, and
+  // of earlier ones'.
+  std::vector<std::shared_ptr<const InternedDirectory>> bases_
+      ABSL_GUARDED_BY(mu_);
   bool dead_ ABSL_GUARDED_BY(mu_) = false;
+  bool stashed_ ABSL_GUARDED_BY(mu_) = false;
+  uint64_t life_ ABSL_GUARDED_BY(mu_) = 1;       // Which action it serves.
+  int readers_ ABSL_GUARDED_BY(mu_) = 0;         // Collect() calls under way.
+  int64_t open_files_ ABSL_GUARDED_BY(mu_) = 0;  // As Open() counts them.
   // Files, directories and so on that are not inputs and have a name.
   int64_t added_nodes_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t kernel_nodes_ ABSL_GUARDED_BY(mu_) = 0;

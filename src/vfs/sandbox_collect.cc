@@ -345,6 +345,19 @@ absl::StatusOr<Sandbox::Writables> Sandbox::FindWritables(
 
 absl::StatusOr<Collected> Sandbox::Collect(absl::Span<const std::string> paths,
                                            bool force) {
+  {
+    MutexLock lock(mu_);
+    RETURN_IF_ERROR(CheckAliveLocked());
+    ++readers_;
+  }
+  absl::StatusOr<Collected> collected = CollectPaths(paths);
+  MutexLock lock(mu_);
+  --readers_;
+  return collected;
+}
+
+absl::StatusOr<Collected> Sandbox::CollectPaths(
+    absl::Span<const std::string> paths) {
   Collected collected;
   for (const std::string& path : paths) {
     ASSIGN_OR_RETURN(std::optional<Output> output, CollectPath(path));

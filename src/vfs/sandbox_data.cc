@@ -30,8 +30,8 @@ absl::StatusOr<FileNode*> AsFile(Node& node) {
 }  // namespace
 
 Sandbox::Source Sandbox::SourceLocked(FileNode& file) {
-  if (!file.opened && file.input != nullptr) {
-    file.opened = true;
+  if (file.opened_in != life_ && file.input != nullptr) {
+    file.opened_in = life_;
     ++inputs_opened_;
   }
   if (file.scratch != nullptr) return {.scratch = file.scratch};
@@ -40,7 +40,7 @@ Sandbox::Source Sandbox::SourceLocked(FileNode& file) {
 
 absl::StatusOr<Sandbox::Source> Sandbox::SourceOf(FileNode& file) {
   MutexLock lock(mu_);
-  RETURN_IF_ERROR(CheckAliveLocked());
+  RETURN_IF_ERROR(CheckAliveLocked(file));
   return SourceLocked(file);
 }
 
@@ -49,7 +49,7 @@ absl::StatusOr<std::shared_ptr<ScratchFile>> Sandbox::CopyOnWrite(
   ASSIGN_OR_RETURN(const std::shared_ptr<const OpenBlob> blob,
                    context_.store.OpenDigest(digest));
   ASSIGN_OR_RETURN(std::shared_ptr<ScratchFile> scratch,
-                   ScratchFile::Create(context_.store, budget_));
+                   ScratchFile::Create(context_.store, Budget()));
   RETURN_IF_ERROR(
       scratch->CopyFrom(*blob, std::min(keep_bytes, digest.size_bytes())));
   return scratch;
@@ -61,7 +61,7 @@ absl::StatusOr<std::shared_ptr<ScratchFile>> Sandbox::WritableData(
   {
     MutexLock lock(mu_);
     while (file.copying) copied_.Wait(mu_);
-    RETURN_IF_ERROR(CheckAliveLocked());
+    RETURN_IF_ERROR(CheckAliveLocked(file));
     if (file.scratch != nullptr) return file.scratch;
     // Whoever is not root was stopped by the mode already.
     RETURN_IF_ERROR(CheckInputWritableLocked(file, /*caller_uid=*/0));
@@ -74,7 +74,7 @@ absl::StatusOr<std::shared_ptr<ScratchFile>> Sandbox::WritableData(
   MutexLock lock(mu_);
   file.copying = false;
   copied_.NotifyAll();
-  RETURN_IF_ERROR(CheckAliveLocked());
+  RETURN_IF_ERROR(CheckAliveLocked(file));
   RETURN_IF_ERROR(scratch.status());
   file.scratch = *scratch;
   published = std::move(file.published);
@@ -233,6 +233,7 @@ absl::StatusOr<Opened> Sandbox::OpenForWriting(FileNode& file, InodeId id,
   if (IsOutdatedLocked(file, id)) return RebornLocked(file);
   if ((request.flags & O_ACCMODE) == O_RDONLY) return Opened{};
   ++file.writers;
+  ++open_files_;
   return Opened{.writer = true};
 }
 
@@ -251,7 +252,7 @@ absl::StatusOr<Opened> Sandbox::Open(Node& node, InodeId id,
       ASSIGN_OR_RETURN(blob, context_.store.OpenDigest(*source.blob));
     }
     MutexLock lock(mu_);
-    RETURN_IF_ERROR(CheckAliveLocked());
+    RETURN_IF_ERROR(CheckAliveLocked(*file));
     if (file->served() || file->copying) {
       if (file->copying) {
         while (file->copying) copied_.Wait(mu_);
@@ -262,6 +263,7 @@ absl::StatusOr<Opened> Sandbox::Open(Node& node, InodeId id,
     }
     if (blob == nullptr) continue;
     ++file->passthrough_opens;
+    ++open_files_;
     return Opened{.passthrough = std::move(blob)};
   }
 }
@@ -269,6 +271,8 @@ absl::StatusOr<Opened> Sandbox::Open(Node& node, InodeId id,
 void Sandbox::Closed(Node& node, InodeId id, OpenedAs as) {
   MutexLock lock(mu_);
   auto& file = static_cast<FileNode&>(node);
+  CASEMENT_CHECK(open_files_ > 0);
+  if (--open_files_ == 0) closed_.NotifyAll();
   switch (as) {
     case OpenedAs::kPassthrough:
       CASEMENT_CHECK(id == file.id && file.passthrough_opens > 0);

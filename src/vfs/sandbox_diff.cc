@@ -97,7 +97,8 @@ class SandboxDiff {
   // elsewhere.
   static std::set<std::string> Suspects(const Pair& pair) {
     std::set<std::string> names;
-    const bool same = pair.before != nullptr && pair.now.base == pair.before;
+    const bool same = pair.before != nullptr && pair.now.base != nullptr &&
+                      pair.now.base->digest() == pair.before->digest();
     if (!same) {
       for (std::string& name : Names(pair.now)) names.insert(std::move(name));
       if (pair.before == nullptr) return names;

@@ -4,7 +4,9 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
 #include "base/status.h"
+#include "vfs/occupants.h"
 #include "vfs/shown.h"
 #include "vfs/writers.h"
 
@@ -12,6 +14,9 @@ namespace casement {
 namespace {
 
 constexpr size_t kLabelBytesMax = 4096;
+// How long a file of a sandbox that is to be kept may take to be closed: the
+// kernel reports it after the process has gone on, or is gone.
+constexpr absl::Duration kCloseTimeout = absl::Milliseconds(200);
 
 }  // namespace
 
@@ -34,39 +39,78 @@ absl::Status SandboxDirectory::CheckSpec(const SandboxSpec& spec) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<SandboxInfo> SandboxDirectory::Create(const SandboxSpec& spec) {
-  RETURN_IF_ERROR(CheckSpec(spec));
+std::optional<SandboxDirectory::Live> SandboxDirectory::Reuse(
+    const SandboxSpec& spec, ClosureLease& inputs) {
+  const absl::Time start = absl::Now();
+  std::optional<Stashes::Choice> choice = stashes_.Take(spec, *inputs.root());
+  if (!choice.has_value()) {
+    ++reuse_.misses;
+    return std::nullopt;
+  }
+  const std::shared_ptr<Sandbox>& sandbox = choice->stash.sandbox;
+  const std::optional<RetargetCost> cost = sandbox->Retarget(spec, inputs);
+  if (!cost.has_value()) {
+    ++reuse_.condemned[static_cast<size_t>(Sandbox::Refusal::kRefused)];
+    End({choice->stash});
+    return std::nullopt;
+  }
+  const absl::Duration time = absl::Now() - start;
+  ++(choice->is_exact ? reuse_.exact : reuse_.overlap);
+  reuse_.nodes_kept += cost->kept;
+  reuse_.visited += cost->visited;
+  reuse_.skipped += cost->skipped;
+  reuse_.nanoseconds += absl::ToInt64Nanoseconds(time);
+  return Live{
+      .sandbox = sandbox,
+      .spec = spec,
+      .created = context_.clock.Now(),
+      .reuse = ReuseInfo{
+          .stash = choice->stash.spec.name, .cost = *cost, .time = time}};
+}
+
+absl::StatusOr<SandboxInfo> SandboxDirectory::Create(const SandboxSpec& asked,
+                                                     bool may_reuse) {
+  RETURN_IF_ERROR(CheckSpec(asked));
+  SandboxSpec spec = asked;
+  if (spec.nodes_max == 0) spec.nodes_max = options_.nodes_max;
   ASSIGN_OR_RETURN(ClosureLease inputs,
                    context_.directories.LeaseClosure(spec.root));
-  Live live = {.spec = spec, .created = context_.clock.Now()};
-  if (live.spec.nodes_max == 0) live.spec.nodes_max = options_.nodes_max;
-  live.sandbox =
-      std::make_shared<Sandbox>(context_, live.spec, std::move(inputs));
-  live.sandbox->Start();
-  absl::StatusOr<SandboxInfo> info;
-  {
-    MutexLock lock(mu_);
-    if (static_cast<int64_t>(live_.size()) >= options_.sandboxes_max) {
-      info = absl::ResourceExhaustedError(
-          absl::StrCat("there are ", live_.size(), " sandboxes already"));
-    } else if (!spec.name.empty() && live_.contains(spec.name)) {
-      info = absl::AlreadyExistsError(
-          absl::StrCat("sandbox \"", spec.name, "\" exists"));
-    } else {
-      while (live.spec.name.empty() || live_.contains(live.spec.name)) {
-        live.spec.name = absl::StrCat("sandbox-", ++last_name_);
-      }
-      live.position = ++last_position_;
-      info = Describe(live);
-      positions_.emplace(live.position, live.spec.name);
-      live_.emplace(live.spec.name, live);
-    }
+  std::optional<Live> live;
+  if (may_reuse) live = Reuse(spec, inputs);
+  if (!live.has_value()) {
+    live = Live{
+        .sandbox = std::make_shared<Sandbox>(context_, spec, std::move(inputs)),
+        .spec = spec,
+        .created = context_.clock.Now()};
+    live->sandbox->Start();
   }
-  if (info.ok()) {
-    if (ForgetListing()) context_.notifier.Drain();
-  } else {
-    live.sandbox->Kill();
+  absl::StatusOr<SandboxInfo> info = Admit(*live);
+  if (!info.ok()) {
+    live->sandbox->Kill();
+  } else if (ForgetListing()) {
+    context_.notifier.Drain();
   }
+  return info;
+}
+
+absl::StatusOr<SandboxInfo> SandboxDirectory::Admit(Live live) {
+  SandboxSpec& spec = live.spec;
+  MutexLock lock(mu_);
+  if (static_cast<int64_t>(live_.size()) >= options_.sandboxes_max) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("there are ", live_.size(), " sandboxes already"));
+  }
+  if (!spec.name.empty() && live_.contains(spec.name)) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("sandbox \"", spec.name, "\" exists"));
+  }
+  while (spec.name.empty() || live_.contains(spec.name)) {
+    spec.name = absl::StrCat("sandbox-", ++last_name_);
+  }
+  live.position = ++last_position_;
+  SandboxInfo info = Describe(live);
+  positions_.emplace(live.position, spec.name);
+  live_.emplace(spec.name, live);
   return info;
 }
 
@@ -84,7 +128,8 @@ SandboxInfo SandboxDirectory::Describe(const Live& live) const {
   SandboxInfo info = {.name = live.spec.name,
                       .path = absl::StrCat(options_.path, "/", live.spec.name),
                       .spec = live.spec,
-                      .created = live.created};
+                      .created = live.created,
+                      .reuse = live.reuse};
   live.sandbox->Describe(info);
   return info;
 }
@@ -101,9 +146,8 @@ absl::StatusOr<Collected> SandboxDirectory::Collect(
   ASSIGN_OR_RETURN(const Sandbox::Writables writables,
                    sandbox->FindWritables(paths));
   if (!force) {
-    const std::string mount = options_.path.substr(0, options_.path.rfind('/'));
     if (const std::optional<Writer> writer =
-            FindWriter(mount, writables.paths)) {
+            FindWriter(MountPoint(), writables.paths)) {
       return absl::FailedPreconditionError(
           absl::StrCat("output \"", writer->path,
                        "\" is open for writing by process ", writer->pid, " (",
@@ -117,28 +161,77 @@ absl::StatusOr<Collected> SandboxDirectory::Collect(
   return sandbox->Collect(paths, force);
 }
 
+std::optional<Sandbox::Refusal> SandboxDirectory::Keep(const Live& live) {
+  const std::string path = absl::StrCat("sandbox/", live.spec.name);
+  if (!live.sandbox->WaitUntilClosed(kCloseTimeout)) {
+    return Sandbox::Refusal::kOpen;
+  }
+  if (FindOccupant(MountPoint(), path).has_value()) {
+    return Sandbox::Refusal::kOccupied;
+  }
+  return live.sandbox->Stash();
+}
+
 absl::Status SandboxDirectory::Release(absl::string_view name, bool stash) {
-  ASSIGN_OR_RETURN(const std::shared_ptr<Sandbox> sandbox, Find(name));
+  Live live;
   {
     MutexLock lock(mu_);
     const auto found = live_.find(name);
-    if (found == live_.end() || found->second.sandbox != sandbox) {
+    if (found == live_.end()) {
       return absl::NotFoundError(absl::StrCat("no sandbox \"", name, "\""));
     }
-    positions_.erase(found->second.position);
+    live = std::move(found->second);
+    positions_.erase(live.position);
     live_.erase(found);
   }
-  sandbox->Kill();
-  context_.notifier.InvalidateEntry(kSandboxesId, std::string(name));
   ForgetListing();
+  bool kept = false;
+  if (stash) {
+    // Nobody can get in by its name from here on, but what the kernel knows
+    // below it stays.
+    context_.notifier.Queue(
+        KernelNote::Expiry(kSandboxesId, std::string(name)));
+    context_.notifier.Drain();
+    const std::optional<Sandbox::Refusal> refusal = Keep(live);
+    kept = !refusal.has_value();
+    if (!kept) ++reuse_.condemned[static_cast<size_t>(*refusal)];
+  }
+  if (kept) {
+    SandboxInfo info;
+    live.sandbox->Describe(info);
+    End(stashes_.Add({.sandbox = live.sandbox,
+                      .spec = live.spec,
+                      .created = live.created,
+                      .nodes = info.nodes,
+                      .heavy = live.sandbox->HeavyDirectories()}));
+    return absl::OkStatus();
+  }
+  live.sandbox->Kill();
+  context_.notifier.InvalidateEntry(kSandboxesId, std::string(name));
   context_.notifier.Drain();
   return absl::OkStatus();
 }
 
+void SandboxDirectory::End(const std::vector<Stash>& stashes) {
+  for (const Stash& stash : stashes) {
+    stash.sandbox->Kill();
+    ++reuse_.dropped;
+    context_.notifier.InvalidateEntry(kSandboxesId, stash.spec.name);
+  }
+}
+
+void SandboxDirectory::DropStashes() { End(stashes_.TakeAll()); }
+
 void SandboxDirectory::ReleaseAll() {
-  for (const SandboxInfo& info : List()) {
+  DropStashes();
+  std::vector<std::string> names;
+  {
+    MutexLock lock(mu_);
+    for (const auto& [name, live] : live_) names.push_back(name);
+  }
+  for (const std::string& name : names) {
     // Somebody else may be faster.
-    Release(info.name, /*stash=*/false).IgnoreError();
+    Release(name, /*stash=*/false).IgnoreError();
   }
 }
 
@@ -157,6 +250,14 @@ std::vector<SandboxInfo> SandboxDirectory::List() {
     MutexLock lock(mu_);
     list.reserve(live_.size());
     for (const auto& [name, live] : live_) list.push_back(Describe(live));
+  }
+  for (const Stash& stash : stashes_.List()) {
+    SandboxInfo info = {.name = stash.spec.name,
+                        .spec = stash.spec,
+                        .created = stash.created,
+                        .is_stash = true};
+    stash.sandbox->Describe(info);
+    list.push_back(std::move(info));
   }
   std::sort(list.begin(), list.end(),
             [](const SandboxInfo& a, const SandboxInfo& b) {

@@ -5,10 +5,12 @@
 #ifndef CASEMENT_VFS_SANDBOX_DIRECTORY_H_
 #define CASEMENT_VFS_SANDBOX_DIRECTORY_H_
 
+#include <array>
 #include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,6 +20,7 @@
 #include "vfs/area.h"
 #include "vfs/sandbox.h"
 #include "vfs/sandbox_table.h"
+#include "vfs/stash.h"
 
 namespace casement {
 
@@ -34,15 +37,19 @@ class SandboxDirectory final
     int64_t sandboxes_max = 100000;
     // For sandboxes that name no limit of their own.
     int64_t nodes_max = 10'000'000;
+    Stashes::Options stashes;
   };
 
   SandboxDirectory(const SandboxContext& context, Options options)
-      : context_(context), options_(std::move(options)) {}
+      : context_(context),
+        options_(std::move(options)),
+        stashes_(options_.stashes) {}
 
   // Puts the directory into the node table.
   void Start();
 
-  absl::StatusOr<SandboxInfo> Create(const SandboxSpec& spec) override;
+  absl::StatusOr<SandboxInfo> Create(const SandboxSpec& spec,
+                                     bool may_reuse) override;
   absl::StatusOr<std::vector<Change>> Diff(absl::string_view name) override;
   absl::StatusOr<Collected> Collect(absl::string_view name,
                                     absl::Span<const std::string> paths,
@@ -50,8 +57,25 @@ class SandboxDirectory final
   absl::Status Release(absl::string_view name, bool stash) override;
   absl::StatusOr<SandboxInfo> Info(absl::string_view name) override;
   std::vector<SandboxInfo> List() override;
-  // Ends them all.
+  // Ends them all, and all stashes.
   void ReleaseAll();
+  void DropStashes();
+
+  // Since the daemon started.
+  struct ReuseCounts {
+    std::atomic<int64_t> exact{0};    // Served by a stash of the same root,
+    std::atomic<int64_t> overlap{0};  // of another one,
+    std::atomic<int64_t> misses{0};   // or by none, though it could have been.
+    // Not kept, by Sandbox::Refusal.
+    std::array<std::atomic<int64_t>, Sandbox::kRefusals> condemned{};
+    std::atomic<int64_t> dropped{0};  // Kept, but not for ever.
+    std::atomic<int64_t> nodes_kept{0};
+    std::atomic<int64_t> visited{0};
+    std::atomic<int64_t> skipped{0};
+    std::atomic<int64_t> nanoseconds{0};  // That retargeting took.
+  };
+  const ReuseCounts& reuse_counts() const { return reuse_; }
+  const Stashes& stashes() const { return stashes_; }
 
   absl::StatusOr<Entry> Lookup(Node& directory,
                                absl::string_view name) override;
@@ -67,11 +91,22 @@ class SandboxDirectory final
     SandboxSpec spec;  // With its name.
     absl::Time created;
     uint64_t position = 0;  // In a listing.
+    std::optional<ReuseInfo> reuse;
   };
 
   static absl::Status CheckSpec(const SandboxSpec& spec);
   absl::StatusOr<std::shared_ptr<Sandbox>> Find(absl::string_view name);
   SandboxInfo Describe(const Live& live) const;
+  // Gives the sandbox a name and a place among the live ones.
+  absl::StatusOr<SandboxInfo> Admit(Live live);
+  // A stash as a sandbox, if one serves. Takes the lease then.
+  std::optional<Live> Reuse(const SandboxSpec& spec, ClosureLease& inputs);
+  // Why it could not be kept.
+  std::optional<Sandbox::Refusal> Keep(const Live& live);
+  void End(const std::vector<Stash>& stashes);
+  const std::string MountPoint() const {
+    return options_.path.substr(0, options_.path.rfind('/'));
+  }
   // True if the kernel had to be told.
   bool ForgetListing();
 
@@ -79,6 +114,8 @@ class SandboxDirectory final
   const Options options_;
   // Whether the kernel may remember a listing.
   std::atomic<bool> listed_{false};
+  Stashes stashes_;
+  ReuseCounts reuse_;
 
   Mutex mu_;
   absl::flat_hash_map<std::string, Live> live_ ABSL_GUARDED_BY(mu_);

@@ -12,6 +12,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
@@ -24,6 +25,9 @@
 namespace casement {
 
 struct DirectoryNode;
+
+// Of a sandbox's own directory, until its owner changes it.
+inline constexpr uint32_t kRootMode = 0700;
 
 // A node's extended attributes by name, "user." included, and their bytes.
 struct Xattrs {
@@ -63,6 +67,8 @@ struct SandboxNode : Node, std::enable_shared_from_this<SandboxNode> {
   // when it is moved.
   const Directory::Entry* input = nullptr;
   bool changed = false;
+  // It belongs to an earlier action: every call fails with ESTALE.
+  bool gone = false;
   std::unique_ptr<Xattrs> xattrs;  // Null: none.
 };
 
@@ -94,7 +100,8 @@ struct FileNode final : SandboxNode {
   // Once is for ever: a node that was served is not opened in passthrough mode.
   bool opened_for_writing = false;
   bool nameless = false;  // Made without a name; it may be given one.
-  bool opened = false;    // Counted in SandboxInfo::inputs_opened.
+  // In which life of the sandbox it was counted in SandboxInfo::inputs_opened.
+  uint64_t opened_in = 0;
   // Files open in passthrough mode, all of them under `id`. The kernel allows
   // no other way of opening that number meanwhile.
   uint32_t passthrough_opens = 0;
@@ -140,8 +147,21 @@ struct DirectoryNode final : SandboxNode {
 
   // The Directory it came from; null if new. Alive while the sandbox is.
   const InternedDirectory* base = nullptr;
-  // The number of `base` itself: its paths are numbered from here.
+  // The number of `base` itself: its paths are numbered from here...
   uint64_t base_number = 0;
+  // ...unless these are set, for each entry of `base`: in a reused sandbox,
+  // where paths that were there before keep their numbers.
+  struct EntryNumbers {
+    uint64_t own = 0;
+    uint64_t below = 0;  // What a child directory is numbered from.
+  };
+  std::unique_ptr<std::vector<EntryNumbers>> numbers;
+
+  EntryNumbers NumbersOf(size_t index) const {
+    if (numbers != nullptr) return (*numbers)[index];
+    const uint64_t own = base_number + base->number(index);
+    return {own, own};
+  }
 
   struct Child {
     std::shared_ptr<SandboxNode> node;
@@ -157,6 +177,8 @@ struct DirectoryNode final : SandboxNode {
   uint32_t subdirectories = 0;
   // Something in it or below it differs from its input.
   bool below_changed = false;
+  // The kernel may remember that a name is not here.
+  bool missed = false;
 
   uint64_t visible() const {
     return base_size() - hidden.size() + added.size();

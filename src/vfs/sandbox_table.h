@@ -7,6 +7,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,6 +49,23 @@ struct Collected {
   std::vector<std::string> missing;  // Paths that do not exist: not an error.
 };
 
+// What it costs to make a stash serve another input root.
+struct RetargetCost {
+  // Microseconds that it saves, roughly: lookups less notifications.
+  int64_t score = 0;
+  int64_t kept = 0;     // Nodes that the kernel knows and may go on knowing.
+  int64_t notes = 0;    // Notifications.
+  int64_t visited = 0;  // Directories that were compared,
+  int64_t skipped = 0;  // and those that did not need to be.
+};
+
+// How a sandbox came to be, if it is a reused one.
+struct ReuseInfo {
+  std::string stash;  // Its last name.
+  RetargetCost cost;
+  absl::Duration time;  // That retargeting took.
+};
+
 // What `sandbox list` says.
 struct SandboxInfo {
   std::string name;
@@ -58,6 +76,8 @@ struct SandboxInfo {
   uint64_t inputs_opened = 0;  // How many of them were opened or read.
   int64_t scratch_bytes = 0;   // Allocated on disk by what was written.
   int64_t nodes = 0;           // In memory.
+  bool is_stash = false;       // Released, and kept: it cannot be used.
+  std::optional<ReuseInfo> reuse;
 };
 
 class SandboxTable {
@@ -66,8 +86,10 @@ class SandboxTable {
 
   // InvalidArgument for a bad name; AlreadyExists; FailedPrecondition for
   // missing blobs; ResourceExhausted past a limit, or if the closure cannot
-  // fit. The sandbox can be used at once.
-  virtual absl::StatusOr<SandboxInfo> Create(const SandboxSpec& spec) = 0;
+  // fit. The sandbox can be used at once. `may_reuse`: it may be made of one
+  // that was kept.
+  virtual absl::StatusOr<SandboxInfo> Create(const SandboxSpec& spec,
+                                             bool may_reuse) = 0;
   // NotFound, for these three, naming the sandbox.
   virtual absl::StatusOr<std::vector<Change>> Diff(absl::string_view name) = 0;
   // `paths` are relative to the sandbox; "" and "." are all of it.
@@ -76,7 +98,8 @@ class SandboxTable {
   virtual absl::StatusOr<Collected> Collect(absl::string_view name,
                                             absl::Span<const std::string> paths,
                                             bool force) = 0;
-  // Ends it: its directory is gone when this returns.
+  // Ends it: its directory is gone when this returns. With `stash` it is kept
+  // for a later one, if it can be.
   virtual absl::Status Release(absl::string_view name, bool stash) = 0;
   virtual absl::StatusOr<SandboxInfo> Info(absl::string_view name) = 0;
   // Sorted by name.

@@ -18,8 +18,9 @@ constexpr int64_t kXattrBytesMax = int64_t{64} << 10;
 
 }  // namespace
 
-absl::Status Sandbox::CheckXattrLocked(absl::string_view name) const {
-  RETURN_IF_ERROR(CheckAliveLocked());
+absl::Status Sandbox::CheckXattrLocked(const SandboxNode& node,
+                                       absl::string_view name) const {
+  RETURN_IF_ERROR(CheckAliveLocked(node));
   if (!absl::StartsWith(name, kPrefix)) {
     return ErrnoStatus(EOPNOTSUPP, "extended attribute outside \"user.\"");
   }
@@ -31,7 +32,7 @@ absl::Status Sandbox::CheckXattrLocked(absl::string_view name) const {
 
 absl::Status Sandbox::CheckXattrChangeLocked(const SandboxNode& node,
                                              absl::string_view name) const {
-  RETURN_IF_ERROR(CheckXattrLocked(name));
+  RETURN_IF_ERROR(CheckXattrLocked(node, name));
   // Whoever is not root was stopped by the mode already.
   return CheckInputWritableLocked(node, /*caller_uid=*/0);
 }
@@ -40,7 +41,7 @@ absl::StatusOr<std::string> Sandbox::GetXattr(Node& node,
                                               absl::string_view name) {
   const auto& shown = static_cast<SandboxNode&>(node);
   MutexLock lock(mu_);
-  RETURN_IF_ERROR(CheckXattrLocked(name));
+  RETURN_IF_ERROR(CheckXattrLocked(shown, name));
   if (shown.xattrs == nullptr) return ErrnoStatus(ENODATA, "xattr");
   const auto found = shown.xattrs->values.find(std::string(name));
   if (found == shown.xattrs->values.end()) return ErrnoStatus(ENODATA, "xattr");
@@ -50,7 +51,7 @@ absl::StatusOr<std::string> Sandbox::GetXattr(Node& node,
 absl::StatusOr<std::string> Sandbox::ListXattrs(Node& node) {
   const auto& shown = static_cast<SandboxNode&>(node);
   MutexLock lock(mu_);
-  RETURN_IF_ERROR(CheckAliveLocked());
+  RETURN_IF_ERROR(CheckAliveLocked(shown));
   std::string names;
   if (shown.xattrs == nullptr) return names;
   for (const auto& [name, value] : shown.xattrs->values) {

@@ -1,46 +1,16 @@
 #include "vfs/writers.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <unistd.h>
 
 #include <fstream>
-#include <memory>
-#include <vector>
 
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/mount_info.h"
+#include "vfs/processes.h"
 
 namespace casement {
 namespace {
-
-struct DirCloser {
-  void operator()(DIR* directory) const { closedir(directory); }
-};
-
-// The names in a folder of /proc that are numbers. None if it cannot be read.
-std::vector<int> NumbersIn(const std::string& folder) {
-  std::vector<int> numbers;
-  const std::unique_ptr<DIR, DirCloser> directory(opendir(folder.c_str()));
-  if (directory == nullptr) return numbers;
-  while (const dirent* const entry = readdir(directory.get())) {
-    int number = 0;
-    if (absl::SimpleAtoi(entry->d_name, &number)) numbers.push_back(number);
-  }
-  return numbers;
-}
-
-// The device of the casement mount that is on top at `path`. Empty if none is.
-std::string DeviceAt(const std::string& path) {
-  std::string device;
-  for (const MountInfo& mount : ReadMountInfo("/proc/self/mountinfo")) {
-    if (mount.path == path && mount.type == "fuse.casement") {
-      device = mount.device;
-    }
-  }
-  return device;
-}
 
 // The device of the mount that a process knows as `id`. Empty if it has none.
 std::string DeviceOf(const std::string& process, const std::string& id) {
@@ -83,20 +53,13 @@ bool HasPath(const std::string& link) {
   return readlink(link.c_str(), &first, 1) == 1 && first == '/';
 }
 
-std::string CommandOf(const std::string& process) {
-  std::ifstream file(process + "/comm");
-  std::string command;
-  std::getline(file, command);
-  return command;
-}
-
 }  // namespace
 
 std::optional<Writer> FindWriter(
     const std::string& mount_point,
     const absl::flat_hash_map<uint64_t, std::string>& files) {
   if (files.empty()) return std::nullopt;
-  const std::string device = DeviceAt(mount_point);
+  const std::string device = CasementDeviceAt(mount_point);
   const pid_t self = getpid();
   for (const pid_t pid : NumbersIn("/proc")) {
     if (pid == self) continue;

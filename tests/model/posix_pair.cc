@@ -246,7 +246,7 @@ std::string PosixPair::Prepare(const Inputs& inputs) {
   for (const auto& entry : fs::recursive_directory_iterator(plain_)) {
     Own(entry.path());
   }
-  if (chown(plain_.c_str(), owner, owner) != 0) throw std::runtime_error("own");
+  Own(plain_);
   const mode_t top = options_.as_user ? 0700 : 0777;
   chmod(plain_.c_str(), top);
   chmod(made->info.path.c_str(), top);

@@ -20,11 +20,12 @@ std::vector<MountInfo> Read(const std::string& text) {
 TEST(MountInfo, HasTheFieldsOfEachLine) {
   const auto mounts = Read(
       "36 35 98:0 / /mnt rw,noatime master:1 - ext3 /dev/root rw\n"
-      "37 36 0:42 / /mnt/c rw - fuse.casement casement rw\n");
+      "37 36 0:42 /sub /mnt/c rw - fuse.casement casement rw\n");
   ASSERT_EQ(mounts.size(), 2u);
   EXPECT_EQ(mounts[0].type, "ext3");
   EXPECT_EQ(mounts[1].id, "37");
   EXPECT_EQ(mounts[1].device, "0:42");
+  EXPECT_EQ(mounts[1].root, "/sub");
   EXPECT_EQ(mounts[1].path, "/mnt/c");
   EXPECT_EQ(mounts[1].type, "fuse.casement");
 }

@@ -126,7 +126,7 @@ TEST(ClientConnect, RefusedUserIsTold) {  // G24
 TEST(ClientConnect, MemberOfTheGroupReachesItsOwnSandboxesOnly) {  // G24
   if (::geteuid() != 0) GTEST_SKIP() << "needs root to become another user";
   ControlHarness harness({.allow_group = 4242});
-  ASSERT_TRUE(harness.table().Create({.name = "roots"}).ok());
+  ASSERT_TRUE(harness.table().Create({.name = "roots"}, true).ok());
   EXPECT_EQ(AllOf(StartClient(
                 absl::StrCat("as 4343 4242 ", harness.socket(), " roots"))),
             "connect: OK\n"

@@ -1,0 +1,56 @@
+#include "vfs/processes.h"
+
+#include <dirent.h>
+#include <unistd.h>
+
+#include <climits>
+#include <fstream>
+#include <memory>
+
+#include "absl/strings/numbers.h"
+#include "base/mount_info.h"
+
+namespace casement {
+namespace {
+
+struct DirCloser {
+  void operator()(DIR* directory) const { closedir(directory); }
+};
+
+}  // namespace
+
+std::vector<int> NumbersIn(const std::string& folder) {
+  std::vector<int> numbers;
+  const std::unique_ptr<DIR, DirCloser> directory(opendir(folder.c_str()));
+  if (directory == nullptr) return numbers;
+  while (const dirent* const entry = readdir(directory.get())) {
+    int number = 0;
+    if (absl::SimpleAtoi(entry->d_name, &number)) numbers.push_back(number);
+  }
+  return numbers;
+}
+
+std::string LinkOf(const std::string& path) {
+  char target[PATH_MAX];
+  const ssize_t size = readlink(path.c_str(), target, sizeof(target));
+  return std::string(target, size > 0 ? static_cast<size_t>(size) : 0);
+}
+
+std::string CommandOf(const std::string& process) {
+  std::ifstream file(process + "/comm");
+  std::string command;
+  std::getline(file, command);
+  return command;
+}
+
+std::string CasementDeviceAt(const std::string& path) {
+  std::string device;
+  for (const MountInfo& mount : ReadMountInfo("/proc/self/mountinfo")) {
+    if (mount.path == path && mount.type == "fuse.casement") {
+      device = mount.device;
+    }
+  }
+  return device;
+}
+
+}  // namespace casement
