@@ -9,7 +9,7 @@ namespace {
 
 // In the order of KernelNote::Kind.
 constexpr std::array<const char*, kKernelNoteKinds> kNoteNames = {
-    "entry", "expiry", "node"};
+    "entry", "expiry", "node", "attributes"};
 
 void AddNotifications(const Notifier& notifier, std::vector<Metric>& metrics) {
   for (size_t i = 0; i < kKernelNoteKinds; ++i) {

@@ -100,6 +100,8 @@ int SendTo(fuse_session* session, const KernelNote& note) {
     }
     case KernelNote::Kind::kNode:
       return fuse_lowlevel_notify_inval_inode(session, note.id, 0, 0);
+    case KernelNote::Kind::kAttributes:
+      return fuse_lowlevel_notify_inval_inode(session, note.id, -1, 0);
   }
   return -EINVAL;
 }

@@ -20,6 +20,8 @@ struct KernelNote {
     kExpiry,
     // Forget the attributes and the content (of a directory: the listing).
     kNode,
+    // Forget the attributes.
+    kAttributes,
   };
   static KernelNote Entry(InodeId parent, std::string name) {
     return {Kind::kEntry, parent, std::move(name)};
@@ -28,12 +30,15 @@ struct KernelNote {
     return {Kind::kExpiry, parent, std::move(name)};
   }
   static KernelNote OfNode(InodeId id) { return {Kind::kNode, id, ""}; }
+  static KernelNote Attributes(InodeId id) {
+    return {Kind::kAttributes, id, ""};
+  }
 
   Kind kind = Kind::kNode;
   InodeId id = 0;
   std::string name;
 };
-inline constexpr size_t kKernelNoteKinds = 3;
+inline constexpr size_t kKernelNoteKinds = 4;
 
 // Thread safe. Notes are queued and told by another thread: the kernel takes
 // the parent's inode lock to handle one, so it must never be told from a

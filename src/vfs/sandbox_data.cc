@@ -132,6 +132,10 @@ absl::StatusOr<size_t> Sandbox::Write(Node& node, int64_t offset,
   {
     MutexLock lock(mu_);
     WroteLocked(*file);
+    // The kernel takes an answer to a stat(2) that is older than this for new.
+    if (request.from_page_cache) {
+      context_.notifier.Queue(KernelNote::Attributes(file->current_id()));
+    }
   }
   if (request.clear_suid) ClearSuid(*file, request.caller);
   return wrote;
