@@ -1,5 +1,5 @@
-// Calls and programs in a sandbox, one fact a test. What they do in any order
-// is for tests/model to find out.
+// Calls in a sandbox, one fact a test. What they do in any order is for
+// tests/model to find out, what programs do for programs_test.cc.
 #include <dirent.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -33,7 +33,6 @@ class SandboxCalls : public testing::TestWithParam<std::string> {
     WriteFile(source + "/big", std::string(1 << 20, 'b'));
     WriteFile(source + "/dir/one", "1");
     WriteFile(source + "/dir/two", "2");
-    WriteFile(source + "/module.py", "print('module')\n");
     const auto put = daemon_.client().PutTree(source, {});
     ASSERT_TRUE(put.ok()) << put.status();
     root_ = put->root;
@@ -45,15 +44,6 @@ class SandboxCalls : public testing::TestWithParam<std::string> {
     const auto made = daemon_.client().Create(spec);
     EXPECT_TRUE(made.ok()) << made.status();
     return made.ok() ? made->info.path : "";
-  }
-
-  // Runs a script there; it must succeed.
-  std::string Run(const std::string& script) {
-    const ProgramResult result =
-        RunShell("set -eu; cd '" + path_ + "'; " + script);
-    EXPECT_EQ(result.exit_status, 0) << script << "\n"
-                                     << result.out << result.err;
-    return result.out;
   }
 
   RunningDaemon daemon_{{"--data-path", GetParam()}};
@@ -339,33 +329,6 @@ TEST_P(SandboxCalls, NodesPastTheLimitAreEnospcAndStatfsSaysSo) {
   EXPECT_EQ(limits.f_ffree, 0u);
   ASSERT_EQ(unlink((path + "/one").c_str()), 0);
   EXPECT_EQ(symlink("x", (path + "/three").c_str()), 0);
-}
-
-TEST_P(SandboxCalls, TarRoundTripKeepsEverything) {
-  Run("mkdir all; cd all; cp ../text .; mkfifo fifo; ln text hard;"
-      "ln -s text soft; mkdir -m 751 dir; : > dir/one;"
-      "touch -d '2001-02-03 04:05:06.789' dir/one;"
-      "setfattr -n user.a -v b text 2>/dev/null || true;"
-      "cd ..; mkdir back; tar --xattrs -cf all.tar -C all .;"
-      "tar --xattrs -xpf all.tar -C back;"
-      "tar --compare -f all.tar -C back");
-}
-
-TEST_P(SandboxCalls, PythonCompilesAndRunsItsModules) {
-  EXPECT_EQ(Run("python3 -m compileall -q . && python3 -c 'import module'"),
-            "module\n");
-  EXPECT_TRUE(fs::exists(path_ + "/__pycache__"));
-}
-
-TEST_P(SandboxCalls, GitClonesCollectsGarbageAndFindsNoFault) {
-  const std::string git =
-      "git -c user.name=n -c user.email=e -c init.defaultBranch=main ";
-  Run(git + "init -q repository; cd repository; cp ../text .;" + git +
-      "add .;" + git + "commit -qm one; echo more >> text;" + git +
-      "commit -qam two;" + git + "clone -q . ../clone; cd ../clone;" + git +
-      "checkout -q HEAD~1;" + git + "gc -q;" + git + "fsck --strict;" + git +
-      "status --porcelain");
-  EXPECT_EQ(ReadFile(path_ + "/clone/text"), "text\n");
 }
 
 }  // namespace

@@ -1,0 +1,3 @@
+import package.part
+
+print(package.part.NAME)
