@@ -151,12 +151,29 @@ struct EvictResult {
   std::vector<std::pair<Digest, absl::Status>> failures;
 };
 
+struct VerifyOptions {
+  bool repair = false;  // Drop what is damaged.
+  // Or move it to this directory: an absolute path, where the daemon sees it,
+  // outside of its store and mount. For root and the daemon's own user.
+  std::string quarantine = {};
+  // Of the time, at most so much is spent reading. From 1 to 100.
+  int disk_share_percent = 50;
+};
+
 struct VerifyResult {
   int64_t blobs = 0;
   int64_t bytes = 0;
   std::vector<Digest> damaged;
+  int64_t dropped = 0;  // Of the damaged ones; those moved, too.
+  int64_t moved = 0;    // To the quarantine.
+  std::string stays;    // Why others that should have gone are still there.
   int64_t accounted_bytes = 0;
-  int64_t allocated_bytes = 0;  // What a walk of the store's files finds.
+  // What a walk of the store finds: its files, and those without a name that
+  // the daemon has open.
+  int64_t allocated_bytes = 0;
+  // What is allocated beyond all that was accounted while the walk lasted: 0,
+  // unless somebody put files into the store, or the daemon has a bug.
+  int64_t unaccounted_bytes = 0;
 };
 
 // Sandboxes created under it are released when it is destroyed, and when this
@@ -222,8 +239,10 @@ class Client {
   absl::StatusOr<EvictResult> Evict(absl::Span<const Digest> digests);
   // Everything that no live sandbox leases.
   absl::StatusOr<EvictResult> EvictUnleased();
-  // Hashes every blob again; with `repair`, drops the damaged ones.
-  absl::StatusOr<VerifyResult> Verify(bool repair,
+  // Hashes every blob again, and compares what is accounted with what is on
+  // disk. InvalidArgument for options that cannot be; ResourceExhausted if
+  // another verification is running.
+  absl::StatusOr<VerifyResult> Verify(const VerifyOptions& options,
                                       const ByteProgress& progress = {});
 
  private:

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
@@ -145,7 +146,15 @@ void AddOptionsOf(CommandId id, ArgumentParser& parser) {
           {.name = "prometheus", .help = "print in Prometheus' text format"});
       return;
     case CommandId::kVerify:
-      parser.Add({.name = "repair", .help = "drop what is damaged"});
+      parser.Add({.name = "repair", .help = "drop what is damaged"})
+          .Add({.name = "quarantine",
+                .placeholder = "DIR",
+                .help = "move what is damaged to this directory, outside of "
+                        "the store and the mount"})
+          .Add({.name = "disk-share",
+                .placeholder = "PERCENT",
+                .help = "of the time, spend at most so much reading: 1 to 100",
+                .default_value = "50"});
       return;
     case CommandId::kSandboxList:
       return;
@@ -227,6 +236,14 @@ absl::Status CheckCombination(const Invocation& invocation) {
   if (invocation.command == CommandId::kStats && invocation.is_json &&
       arguments.Has("prometheus")) {
     return absl::InvalidArgumentError("either --json or --prometheus");
+  }
+  if (invocation.command == CommandId::kVerify) {
+    // The daemon has another working directory.
+    if (arguments.Has("quarantine") &&
+        !absl::StartsWith(arguments.Get("quarantine"), "/")) {
+      return absl::InvalidArgumentError("--quarantine needs an absolute path");
+    }
+    return arguments.GetInteger("disk-share", 1, 100).status();
   }
   if (invocation.command == CommandId::kRun ||
       invocation.command == CommandId::kSandboxCreate) {

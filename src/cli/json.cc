@@ -140,8 +140,11 @@ Json ToJson(const VerifyResult& verified) {
   return {{"blobs", verified.blobs},
           {"bytes", verified.bytes},
           {"damaged", std::move(damaged)},
+          {"dropped", verified.dropped},
+          {"moved", verified.moved},
           {"accounted_bytes", verified.accounted_bytes},
-          {"allocated_bytes", verified.allocated_bytes}};
+          {"allocated_bytes", verified.allocated_bytes},
+          {"unaccounted_bytes", verified.unaccounted_bytes}};
 }
 
 std::string ToText(const Json& json) { return absl::StrCat(Dump(json), "\n"); }

@@ -119,6 +119,38 @@ class OutputFile {
   UniqueFd fd_;
 };
 
+// OK if the store is sound.
+absl::Status Judge(const VerifyResult& verified, const VerifyOptions& options) {
+  std::string wrong;
+  if (!verified.damaged.empty()) {
+    absl::StrAppend(&wrong, verified.damaged.size(), " of ", verified.blobs,
+                    " blobs are damaged");
+  }
+  const int64_t stay =
+      static_cast<int64_t>(verified.damaged.size()) - verified.dropped;
+  if (verified.moved > 0) {
+    absl::StrAppend(&wrong, ", and ", verified.moved, " have been moved to ",
+                    options.quarantine);
+  }
+  if (verified.dropped > verified.moved) {
+    const bool is_all = verified.moved == 0 && stay == 0;
+    absl::StrAppend(
+        &wrong, ", and ",
+        is_all ? "" : absl::StrCat(verified.dropped - verified.moved, " "),
+        "have been dropped");
+  }
+  if (!verified.stays.empty()) {
+    absl::StrAppend(&wrong, ", and ", stay, " stay: ", verified.stays);
+  }
+  if (verified.unaccounted_bytes > 0) {
+    absl::StrAppend(&wrong, wrong.empty() ? "" : "; ",
+                    verified.unaccounted_bytes,
+                    " bytes of the store's files are not accounted for");
+  }
+  if (wrong.empty()) return absl::OkStatus();
+  return absl::DataLossError(absl::StrCat("verify: ", wrong));
+}
+
 }  // namespace
 
 absl::StatusOr<int> Put(Client& client, const Invocation& invocation) {
@@ -212,10 +244,14 @@ absl::StatusOr<int> Stats(Client& client, const Invocation& invocation) {
 }
 
 absl::StatusOr<int> Verify(Client& client, const Invocation& invocation) {
-  const bool repair = invocation.arguments.Has("repair");
+  VerifyOptions options;
+  options.repair = invocation.arguments.Has("repair");
+  options.quarantine = invocation.arguments.Get("quarantine");
+  ASSIGN_OR_RETURN(options.disk_share_percent,
+                   invocation.arguments.GetInteger("disk-share", 1, 100));
   ProgressLine line;
   ASSIGN_OR_RETURN(const VerifyResult verified,
-                   client.Verify(repair, [&line](int64_t done, int64_t total) {
+                   client.Verify(options, [&line](int64_t done, int64_t total) {
                      line.ShowBytes("verified", done, total);
                    }));
   if (invocation.is_json) {
@@ -227,12 +263,11 @@ absl::StatusOr<int> Verify(Client& client, const Invocation& invocation) {
     Print(absl::StrCat("verified ", verified.blobs, " blobs, ", verified.bytes,
                        " bytes; accounted ", verified.accounted_bytes,
                        " bytes, allocated ", verified.allocated_bytes,
+                       " bytes, unaccounted ", verified.unaccounted_bytes,
                        " bytes\n"));
   }
-  if (verified.damaged.empty()) return 0;
-  return absl::DataLossError(absl::StrCat(
-      "verify: ", verified.damaged.size(), " of ", verified.blobs,
-      " blobs are damaged", repair ? ", and have been dropped" : ""));
+  RETURN_IF_ERROR(Judge(verified, options));
+  return 0;
 }
 
 }  // namespace casement

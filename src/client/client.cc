@@ -519,10 +519,12 @@ absl::StatusOr<EvictResult> Client::EvictUnleased() {
   return rep_->Explain(rep_->Evict(request));
 }
 
-absl::StatusOr<VerifyResult> Client::Verify(bool repair,
+absl::StatusOr<VerifyResult> Client::Verify(const VerifyOptions& options,
                                             const ByteProgress& progress) {
   v1::VerifyRequest request;
-  request.set_repair(repair);
+  request.set_repair(options.repair);
+  request.set_quarantine(options.quarantine);
+  request.set_disk_share_percent(options.disk_share_percent);
   VerifyResult result;
   bool is_complete = false;
   grpc::ClientContext context;
@@ -544,6 +546,10 @@ absl::StatusOr<VerifyResult> Client::Verify(bool repair,
         }
         result.accounted_bytes = report.accounted_bytes();
         result.allocated_bytes = report.allocated_bytes();
+        result.unaccounted_bytes = report.unaccounted_bytes();
+        result.dropped = report.dropped();
+        result.moved = report.moved();
+        result.stays = report.stays();
         return absl::OkStatus();
       })));
   if (!is_complete) return absl::InternalError("verify: no report came");

@@ -48,7 +48,8 @@ struct ControlServer::Rep {
       : options(std::move(given)),
         sessions(options.sessions_max),
         sandboxes(table, sessions),
-        store_service(store, directories, table, sessions, std::move(metrics)),
+        store_service(store, directories, table, sessions, options.mount_path,
+                      std::move(metrics)),
         cas(store),
         byte_stream(store) {}
 

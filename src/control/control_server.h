@@ -33,6 +33,8 @@ class ControlServer {
  public:
   struct Options {
     std::string socket_path;
+    // Where the daemon's mount is: nothing is written there for a peer.
+    std::string mount_path = {};
     // Whose members may connect besides root and the daemon's user. They act on
     // sandboxes that they own.
     std::optional<gid_t> allow_group = {};

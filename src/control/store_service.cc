@@ -6,9 +6,11 @@
 #include "absl/status/status.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/quote.h"
 #include "base/status.h"
 #include "control/digest_message.h"
 #include "control/missing_blob.h"
+#include "control/peer.h"
 #include "proto/grpc_status.h"
 
 namespace casement {
@@ -16,6 +18,9 @@ namespace {
 
 // How often a client hears of a verification's progress.
 constexpr absl::Duration kProgressInterval = absl::Milliseconds(100);
+// What a verification takes of the disk if it is not told: as much as it
+// leaves.
+constexpr int kDiskSharePercent = 50;
 
 const char* NameOf(Owner owner) {
   switch (owner) {
@@ -44,6 +49,21 @@ void SetMessage(const Metric& metric, v1::Metric* message) {
     label.set_value(value);
   }
   message->set_value(metric.value);
+}
+
+void SetMessage(const BlobStore::VerifyReport& report,
+                v1::VerifyResponse::Report* message) {
+  message->set_blobs(report.blobs);
+  message->set_bytes(report.bytes);
+  for (const Digest& digest : report.damaged) {
+    SetMessage(digest, message->add_damaged());
+  }
+  message->set_accounted_bytes(report.accounted_bytes);
+  message->set_allocated_bytes(report.allocated_bytes);
+  message->set_unaccounted_bytes(report.unaccounted_bytes);
+  message->set_dropped(report.dropped);
+  message->set_moved(report.moved);
+  message->set_stays(OneLine(absl::string_view(report.stays.message())));
 }
 
 }  // namespace
@@ -115,35 +135,50 @@ grpc::Status StoreService::Evict(grpc::ServerContext*,
   return grpc::Status::OK;
 }
 
+absl::StatusOr<BlobStore::VerifyOptions> StoreService::OptionsOf(
+    const grpc::ServerContext& context, const v1::VerifyRequest& request) {
+  BlobStore::VerifyOptions options = {.repair = request.repair(),
+                                      .quarantine = request.quarantine(),
+                                      .mount = mount_path_};
+  options.disk_share_percent = request.disk_share_percent() == 0
+                                   ? kDiskSharePercent
+                                   : request.disk_share_percent();
+  options.is_cancelled = [&context] { return context.IsCancelled(); };
+  if (request.quarantine().empty()) return options;
+  ASSIGN_OR_RETURN(const Peer peer, PeerOfConnection(context.peer()));
+  if (!peer.IsPrivileged()) {
+    return absl::PermissionDeniedError(
+        "quarantine: only root and the daemon's own user may name one");
+  }
+  return options;
+}
+
 grpc::Status StoreService::Verify(
-    grpc::ServerContext*, const v1::VerifyRequest* request,
+    grpc::ServerContext* context, const v1::VerifyRequest* request,
     grpc::ServerWriter<v1::VerifyResponse>* writer) {
+  absl::StatusOr<BlobStore::VerifyOptions> options =
+      OptionsOf(*context, *request);
+  if (!options.ok()) return ToGrpc(Annotate(options.status(), "verify"));
+  absl::Time told = absl::InfinitePast();
+  options->progress = [writer, &told](int64_t done, int64_t total) {
+    const absl::Time now = absl::Now();
+    if (now - told < kProgressInterval) return;
+    told = now;
+    v1::VerifyResponse response;
+    response.mutable_progress()->set_bytes_done(done);
+    response.mutable_progress()->set_bytes_total(total);
+    writer->Write(response);
+  };
   if (is_verifying_.exchange(true)) {
     return ToGrpc(absl::ResourceExhaustedError(
         "verify: another verification is running"));
   }
-  absl::Time told = absl::InfinitePast();
-  const absl::StatusOr<BlobStore::VerifyReport> report = store_.Verify(
-      request->repair(), [writer, &told](int64_t done, int64_t total) {
-        const absl::Time now = absl::Now();
-        if (now - told < kProgressInterval) return;
-        told = now;
-        v1::VerifyResponse response;
-        response.mutable_progress()->set_bytes_done(done);
-        response.mutable_progress()->set_bytes_total(total);
-        writer->Write(response);
-      });
+  const absl::StatusOr<BlobStore::VerifyReport> report =
+      store_.Verify(*options);
   is_verifying_ = false;
-  if (!report.ok()) return ToGrpc(report.status());
+  if (!report.ok()) return ToGrpc(Annotate(report.status(), "verify"));
   v1::VerifyResponse response;
-  v1::VerifyResponse::Report& message = *response.mutable_report();
-  message.set_blobs(report->blobs);
-  message.set_bytes(report->bytes);
-  for (const Digest& digest : report->damaged) {
-    SetMessage(digest, message.add_damaged());
-  }
-  message.set_accounted_bytes(report->accounted_bytes);
-  message.set_allocated_bytes(report->allocated_bytes);
+  SetMessage(*report, response.mutable_report());
   writer->Write(response);
   return grpc::Status::OK;
 }

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <functional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -20,11 +21,13 @@ class StoreService final : public v1::Store::Service {
  public:
   StoreService(BlobStore& store, DirectoryTable& directories,
                SandboxTable& sandboxes, const Sessions& sessions,
+               std::string mount_path,
                std::function<std::vector<Metric>()> metrics)
       : store_(store),
         directories_(directories),
         sandboxes_(sandboxes),
         sessions_(sessions),
+        mount_path_(std::move(mount_path)),
         metrics_(std::move(metrics)) {}
 
   grpc::Status Stats(grpc::ServerContext* context,
@@ -39,11 +42,14 @@ class StoreService final : public v1::Store::Service {
 
  private:
   absl::Status EvictOne(const Digest& digest);
+  absl::StatusOr<BlobStore::VerifyOptions> OptionsOf(
+      const grpc::ServerContext& context, const v1::VerifyRequest& request);
 
   BlobStore& store_;
   DirectoryTable& directories_;
   SandboxTable& sandboxes_;
   const Sessions& sessions_;
+  const std::string mount_path_;
   const std::function<std::vector<Metric>()> metrics_;
   // One verification keeps the disk busy; more would only slow it down.
   std::atomic<bool> is_verifying_ = false;

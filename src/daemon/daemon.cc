@@ -153,6 +153,7 @@ absl::Status Daemon::StartControl(const DaemonOptions& options) {
   control_ = std::make_unique<ControlServer>(
       *store_, *directories_, *sandboxes_, [this] { return Metrics(); },
       ControlServer::Options{.socket_path = options.socket,
+                             .mount_path = options.mount,
                              .allow_group = options.allow_group});
   return control_->Start();
 }

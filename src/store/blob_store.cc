@@ -263,11 +263,10 @@ std::shared_ptr<const OpenBlob> BlobStore::AddOpenLocked(BlobId id,
 
 absl::StatusOr<UniqueFd> BlobStore::OpenFile(BlobId id, const Digest& digest) {
   const std::string path = BlobPath(digest);
-  absl::StatusOr<UniqueFd> fd =
-      disk_.Open(cas_.get(), path, O_RDONLY | O_NOFOLLOW, 0);
+  absl::StatusOr<UniqueFd> fd = disk_.Open(cas_.get(), path, kBlobOpenFlags, 0);
   if (IsOutOfDescriptors(fd.status())) {
     CloseRecent();
-    fd = disk_.Open(cas_.get(), path, O_RDONLY | O_NOFOLLOW, 0);
+    fd = disk_.Open(cas_.get(), path, kBlobOpenFlags, 0);
   }
   const std::optional<int> error_number = ErrnoOf(fd.status());
   if (error_number == ENOENT || error_number == ELOOP) {

@@ -14,6 +14,8 @@
 #ifndef CASEMENT_STORE_BLOB_STORE_H_
 #define CASEMENT_STORE_BLOB_STORE_H_
 
+#include <sys/types.h>
+
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -27,6 +29,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -245,17 +248,37 @@ class BlobStore {
   Stats GetStats() const;
   Ledger& ledger() { return ledger_; }
 
-  // Hashes every blob again. A damaged one is reported and, with `repair`,
-  // dropped. `progress` is called now and then with bytes done and in all.
+  // Hashes every blob again, and compares the ledger with the disk.
+  struct VerifyOptions {
+    bool repair = false;  // Drop what is damaged.
+    // Or move it to this directory; quarantine.h. Not below `mount`.
+    std::string quarantine = {};
+    std::string mount = {};
+    // Of the time, at most so much is spent reading. From 1 to 100.
+    int disk_share_percent = 100;
+    // Called now and then with bytes done and in all, from one thread at a
+    // time.
+    std::function<void(int64_t, int64_t)> progress = {};
+    // Asked before each piece, by any thread. True: Verify() ends, Cancelled.
+    std::function<bool()> is_cancelled = {};
+  };
   struct VerifyReport {
     int64_t blobs = 0;
     int64_t bytes = 0;
     std::vector<Digest> damaged;
+    int64_t dropped = 0;  // Of the damaged ones; moved ones too.
+    int64_t moved = 0;
+    absl::Status stays;  // Why others were not dropped, if they should be.
     int64_t accounted_bytes = 0;
-    int64_t allocated_bytes = 0;  // What a walk of the store's files finds.
+    // What a walk of the store finds: its files, and those without a name that
+    // this process has open.
+    int64_t allocated_bytes = 0;
+    // What is allocated beyond all that was accounted at any time of the walk:
+    // 0, unless somebody puts files into the store, or we have a bug (G3).
+    int64_t unaccounted_bytes = 0;
   };
-  absl::StatusOr<VerifyReport> Verify(
-      bool repair, const std::function<void(int64_t, int64_t)>& progress);
+  // InvalidArgument for a share or quarantine that cannot be.
+  absl::StatusOr<VerifyReport> Verify(const VerifyOptions& options);
   // Drops a blob found damaged while being read; later reads find it missing.
   // Leases do not keep it: they end with their holders, on nothing.
   void DropDamaged(const Digest& digest);
@@ -390,10 +413,19 @@ class BlobStore {
   bool GiveUpIdleLeases(uint64_t used_before);
 
   // blob_store_verify.cc
-  struct Verification;
+  class Verification;
   void VerifySome(Verification& verification);
   absl::Status VerifyBlob(const Digest& digest, Verification& verification);
+  // Whether the file is the blob; errors are for what says nothing of it.
+  absl::StatusOr<bool> Rehash(int fd, const Digest& digest,
+                              Verification& verification);
+  // `fd` is the blob's file, or -1 if it cannot be opened.
+  void RepairBlob(const BlobRef& blob, const Digest& digest, int fd,
+                  Verification& verification);
+  bool IsResident(BlobId id) const;
+  absl::Status CompareLedger(VerifyReport& report);
   absl::StatusOr<int64_t> WalkAllocated();
+  absl::Status AddNameless(absl::flat_hash_set<ino_t>& found, int64_t& bytes);
 
   // blob_store.cc
   absl::StatusOr<std::shared_ptr<const OpenBlob>> OpenId(BlobId id);

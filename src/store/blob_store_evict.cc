@@ -260,6 +260,10 @@ absl::Status BlobStore::EvictId(BlobId id, EvictReason reason) {
     slots_.FinishEviction(*slot);
     FreeIfUnusedLocked(*slot);
   }
+  if (reason == EvictReason::kDamage) {
+    options_.log(
+        absl::StrCat("dropped blob ", digest.ToString(), ": it was damaged"));
+  }
   (reason == EvictReason::kDamage ? damaged_ : evictions_).fetch_add(1);
   if (listener_.evicted) listener_.evicted(digest);
   return absl::OkStatus();
@@ -267,12 +271,11 @@ absl::Status BlobStore::EvictId(BlobId id, EvictReason reason) {
 
 absl::Status BlobStore::MarkLocked(Shard& shard, Eviction& eviction) {
   if (TryMark(eviction)) return eviction.refusal;
-  absl::StatusOr<UniqueFd> file = disk_.Open(
-      cas_.get(), BlobPath(eviction.digest), O_RDONLY | O_NOFOLLOW, 0);
+  absl::StatusOr<UniqueFd> file =
+      disk_.Open(cas_.get(), BlobPath(eviction.digest), kBlobOpenFlags, 0);
   if (ErrnoOf(file.status()) == EMFILE || ErrnoOf(file.status()) == ENFILE) {
     CloseRecent();
-    file = disk_.Open(cas_.get(), BlobPath(eviction.digest),
-                      O_RDONLY | O_NOFOLLOW, 0);
+    file = disk_.Open(cas_.get(), BlobPath(eviction.digest), kBlobOpenFlags, 0);
   }
   // A file that is gone cannot be kept; who refers to it will be told.
   if (!file.ok() && ErrnoOf(file.status()) != ENOENT) return file.status();

@@ -131,7 +131,7 @@ absl::Status BlobStore::LockDirectory() {
       disk_.Open(directory_.get(), "lock", O_RDWR | O_CREAT | O_NOFOLLOW, 0600);
   if (ErrnoOf(file.status()) == EROFS) {
     is_read_only_ = true;
-    file = disk_.Open(directory_.get(), "lock", O_RDONLY | O_NOFOLLOW, 0);
+    file = disk_.Open(directory_.get(), "lock", kBlobOpenFlags, 0);
     // Nobody can write to it, so that nobody can be in the way either.
     if (ErrnoOf(file.status()) == ENOENT) return absl::OkStatus();
   }

@@ -141,7 +141,7 @@ int64_t IndexWriter::BytesOf(uint64_t entries) {
 
 absl::StatusOr<IndexReader> IndexReader::Open(Disk& disk, int store) {
   ASSIGN_OR_RETURN(UniqueFd fd,
-                   disk.Open(store, kIndexName, O_RDONLY | O_NOFOLLOW, 0));
+                   disk.Open(store, kIndexName, kBlobOpenFlags, 0));
   ASSIGN_OR_RETURN(const struct stat attributes, disk.Stat(fd.get()));
   IndexReader reader(disk, std::move(fd));
   if (!S_ISREG(attributes.st_mode)) return Damaged("it is no file");

@@ -25,6 +25,7 @@ inline constexpr size_t kOwnerCount = 5;
 class Ledger {
  public:
   void Add(Owner owner, int64_t bytes) {
+    if (bytes > 0) added_.fetch_add(bytes);
     total_.fetch_add(bytes);
     of(owner).fetch_add(bytes);
   }
@@ -41,6 +42,9 @@ class Ledger {
     return bytes_[static_cast<size_t>(owner)].load();
   }
   int64_t Total() const { return total_.load(); }
+  // All that was ever added, and only grows: what a walk of the disk may have
+  // found is at most the total when it began and what was added meanwhile.
+  int64_t Added() const { return added_.load(); }
 
  private:
   std::atomic<int64_t>& of(Owner owner) {
@@ -51,6 +55,7 @@ class Ledger {
   // Not summed up when asked for: a Move() in between would be counted twice,
   // or not at all.
   std::atomic<int64_t> total_{0};
+  std::atomic<int64_t> added_{0};
 };
 
 }  // namespace casement

@@ -69,7 +69,7 @@ class Scanner {
 
   absl::StatusOr<bool> Hashes(const std::string& path, const Digest& digest) {
     ASSIGN_OR_RETURN(const UniqueFd fd,
-                     disk_.Open(cas_, path, O_RDONLY | O_NOFOLLOW, 0));
+                     disk_.Open(cas_, path, kBlobOpenFlags, 0));
     const absl::StatusOr<Digest> hashed =
         HashFile(disk_, fd.get(), [](int64_t) {});
     // What cannot be read cannot be served either.

@@ -206,7 +206,7 @@ TEST_P(BlobStoreFaults, VerifyReportsNoBlobForAFaultOfTheDescriptorTable) {
   Open();
   MustPut(BytesOf(1));
   absl::StatusOr<BlobStore::VerifyReport> report;
-  Sweep([&] { report = store_->Verify(true, nullptr); },
+  Sweep([&] { report = store_->Verify({.repair = true}); },
         [&](int) {
           store_->CheckInvariants();
           MustPut(BytesOf(1));  // Repaired away, at worst.
@@ -253,7 +253,7 @@ TEST_F(BlobStoreKills, AKillAtAnyCallKeepsWhatWasAcknowledged) {
       EXPECT_TRUE(store_->Contains(*Digest::Parse(name))) << nth;
     }
     ExpectSound();
-    const auto report = store_->Verify(false, nullptr);
+    const auto report = store_->Verify({});
     ASSERT_TRUE(report.ok()) << report.status();
     EXPECT_THAT(report->damaged, IsEmpty()) << nth;
     if (is_through) break;

@@ -225,6 +225,69 @@ TEST_F(CasementTest, VerifyOfADamagedStoreFails) {
   EXPECT_EQ(Casement("verify").exit_status, 0);
 }
 
+class VerifyTest : public CasementTest {
+ protected:
+  VerifyTest() {
+    Write(files_ / "a", "hello");
+    Casement("put a");
+    fs::create_directory(files_ / "quarantine");
+  }
+  void Damage() {
+    for (const auto& entry :
+         fs::recursive_directory_iterator(harness_.folder() / "store/cas")) {
+      if (!entry.is_regular_file()) continue;
+      fs::permissions(entry.path(), fs::perms(0600));
+      Write(entry.path(), "hullo");
+    }
+  }
+};
+
+TEST_F(VerifyTest, QuarantineGetsWhatIsDamaged) {
+  Damage();
+  const std::string quarantine = files_ / "quarantine";
+  const Result result = Casement("verify --quarantine " + quarantine);
+  EXPECT_EQ(result.exit_status, 1);
+  EXPECT_EQ(result.err,
+            absl::StrCat("casement: verify: 1 of 1 blobs are damaged, and 1 "
+                         "have been moved to ",
+                         quarantine, "\n"));
+  EXPECT_EQ(Slurp(quarantine + "/" + Digest::Of("hello").ToString()), "hullo");
+  const Json json = Casement("verify --json").json();
+  EXPECT_EQ(json["blobs"], 0);
+  EXPECT_EQ(json["unaccounted_bytes"], 0);
+}
+
+TEST_F(VerifyTest, WithoutRepairNothingIsDropped) {
+  Damage();
+  for (int i = 0; i < 2; ++i) {
+    const Result result = Casement("verify --disk-share 100");
+    EXPECT_EQ(result.exit_status, 1);
+    EXPECT_EQ(result.err, "casement: verify: 1 of 1 blobs are damaged\n");
+  }
+}
+
+TEST_F(VerifyTest, BytesWithoutAnOwnerAreAFailure) {
+  Write(harness_.folder() / "store/cas/stray", "stray");
+  const Result result = Casement("verify");
+  EXPECT_EQ(result.exit_status, 1);
+  EXPECT_THAT(result.err, HasSubstr("of the store's files are not accounted "
+                                    "for\n"));
+  EXPECT_THAT(result.out, HasSubstr("bytes, unaccounted 4096 bytes\n"));
+}
+
+TEST_F(VerifyTest, OptionsThatCannotBeAreWrongUsage) {
+  for (const char* options :
+       {"--disk-share 0", "--disk-share 101", "--disk-share x",
+        "--quarantine quarantine", "--quarantine ''"}) {
+    EXPECT_EQ(Casement(absl::StrCat("verify ", options)).exit_status, 2)
+        << options;
+  }
+  const Result inside = Casement("verify --quarantine " +
+                                 std::string(harness_.folder() / "store/cas"));
+  EXPECT_EQ(inside.exit_status, 1);
+  EXPECT_THAT(inside.err, HasSubstr("it is inside"));
+}
+
 // run.
 
 class RunTest : public CasementTest {

@@ -432,11 +432,11 @@ TEST_F(ClientTest, VerifyFindsDamageAndRepairs) {
     fs::permissions(entry.path(), fs::perms(0600));
     std::fstream(entry.path(), std::ios::in | std::ios::out) << "damage";
   }
-  const auto found = client_->Verify(/*repair=*/false);
+  const auto found = client_->Verify({});
   ASSERT_TRUE(found.ok()) << found.status();
   EXPECT_THAT(found->damaged, ElementsAre(*digest));
-  EXPECT_THAT(client_->Verify(/*repair=*/true)->damaged, ElementsAre(*digest));
-  EXPECT_TRUE(client_->Verify(/*repair=*/false)->damaged.empty());
+  EXPECT_THAT(client_->Verify({.repair = true})->damaged, ElementsAre(*digest));
+  EXPECT_TRUE(client_->Verify({})->damaged.empty());
   EXPECT_EQ(client_->Missing({*digest})->size(), 1u);
 }
 

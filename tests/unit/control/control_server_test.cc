@@ -873,5 +873,49 @@ TEST_F(ControlServerTest, VerifyEndsWithAReport) {
   EXPECT_GE(last.report().accounted_bytes(), last.report().allocated_bytes());
 }
 
+TEST_F(ControlServerTest, VerifyEndsWithItsCall) {
+  PutNow(std::string(3 << 20, 'x'));
+  v1::VerifyRequest request;
+  request.set_disk_share_percent(1);
+  {
+    ClientContext context;
+    auto reader = store_->Verify(&context, request);
+    v1::VerifyResponse response;
+    ASSERT_TRUE(reader->Read(&response));  // It has begun.
+    context.TryCancel();
+    while (reader->Read(&response)) {
+    }
+    EXPECT_EQ(reader->Finish().error_code(), StatusCode::CANCELLED);
+  }
+  // Only one runs at a time: so this waits for the end of the first.
+  for (;;) {
+    ClientContext context;
+    request.set_disk_share_percent(100);
+    auto reader = store_->Verify(&context, request);
+    v1::VerifyResponse response;
+    while (reader->Read(&response)) {
+    }
+    const grpc::Status status = reader->Finish();
+    if (status.ok()) break;
+    ASSERT_EQ(status.error_code(), StatusCode::RESOURCE_EXHAUSTED);
+  }
+}
+
+// G23: a daemon that is told to end does not wait for it.
+TEST_F(ControlServerTest, ShutdownEndsAVerification) {
+  PutNow(std::string(64 << 20, 'x'));
+  v1::VerifyRequest request;
+  request.set_disk_share_percent(1);
+  ClientContext context;
+  auto reader = store_->Verify(&context, request);
+  v1::VerifyResponse response;
+  ASSERT_TRUE(reader->Read(&response));
+  harness_.server().Shutdown();  // Else this would take about a minute.
+  while (reader->Read(&response)) {
+    EXPECT_FALSE(response.has_report());
+  }
+  EXPECT_FALSE(reader->Finish().ok());
+}
+
 }  // namespace
 }  // namespace casement

@@ -374,7 +374,7 @@ TEST_F(MountedStoreTest, AStoreOnReadOnlyMediaServesAndRefusesToChange) {
     EXPECT_TRUE(store_->Contains(digest));
     EXPECT_EQ(*store_->Read(digest, 5), "hello");
     EXPECT_EQ(store_->Maintain(), absl::OkStatus());
-    EXPECT_TRUE(store_->Verify(true, nullptr).ok());
+    EXPECT_TRUE(store_->Verify({.repair = true}).ok());
     store_->CheckInvariants();
     store_.reset();
     ASSERT_EQ(umount(directory_.path().c_str()), 0);

@@ -500,10 +500,10 @@ TEST_F(BlobStoreTest, VerifyFindsAFlippedBitAndRepairDropsIt) {
   }
   int64_t progress = 0;
   absl::StatusOr<BlobStore::VerifyReport> report =
-      store_->Verify(false, [&](int64_t done, int64_t all) {
+      store_->Verify({.progress = [&](int64_t done, int64_t all) {
         progress = done;
         EXPECT_EQ(all, 200);
-      });
+      }});
   ASSERT_TRUE(report.ok()) << report.status();
   EXPECT_THAT(report->damaged, ElementsAre(bad));
   EXPECT_EQ(report->blobs, 2);
@@ -512,7 +512,7 @@ TEST_F(BlobStoreTest, VerifyFindsAFlippedBitAndRepairDropsIt) {
   EXPECT_EQ(report->allocated_bytes, Allocated());
   EXPECT_EQ(report->accounted_bytes, Allocated());
   EXPECT_TRUE(store_->Contains(bad));
-  report = store_->Verify(true, nullptr);
+  report = store_->Verify({.repair = true});
   EXPECT_THAT(report->damaged, ElementsAre(bad));
   EXPECT_FALSE(store_->Contains(bad));
   EXPECT_TRUE(store_->Contains(good));
