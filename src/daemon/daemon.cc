@@ -45,10 +45,14 @@ Daemon::~Daemon() {
 }
 
 absl::Status Daemon::OpenStore(const DaemonOptions& options) {
-  ASSIGN_OR_RETURN(store_, BlobStore::Open(disk_, clock_,
-                                           {.directory = options.store,
-                                            .capacity_bytes = options.max_bytes,
-                                            .log = Log}));
+  ASSIGN_OR_RETURN(
+      store_,
+      BlobStore::Open(disk_, clock_,
+                      {.directory = options.store,
+                       .capacity_bytes = options.max_bytes,
+                       .high_watermark_percent = options.high_watermark_percent,
+                       .low_watermark_percent = options.low_watermark_percent,
+                       .log = Log}));
   directories_ =
       std::make_unique<DirectoryTable>(*store_, DirectoryTable::Options{});
   return absl::OkStatus();

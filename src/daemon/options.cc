@@ -2,6 +2,7 @@
 
 #include <grp.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
@@ -14,6 +15,8 @@
 
 namespace casement {
 namespace {
+
+constexpr int kHighWatermarkPercent = 99;
 
 // The daemon must not touch its own mount: it would wait for itself.
 absl::Status CheckApart(const std::string& store, const std::string& mount) {
@@ -46,6 +49,29 @@ absl::StatusOr<gid_t> GroupOf(const std::string& name) {
   return found->gr_gid;
 }
 
+absl::Status UnderstandWatermarks(const Arguments& arguments,
+                                  DaemonOptions& options) {
+  const bool has_high = arguments.Has("high-watermark");
+  const bool has_low = arguments.Has("low-watermark");
+  if (!has_high && !has_low) return absl::OkStatus();
+  int64_t high = kHighWatermarkPercent;
+  if (has_high) {
+    ASSIGN_OR_RETURN(high, arguments.GetInteger("high-watermark", 1, 100));
+  }
+  int64_t low = std::max<int64_t>(high - 1, 1);
+  if (has_low) {
+    ASSIGN_OR_RETURN(low, arguments.GetInteger("low-watermark", 1, 100));
+  }
+  if (low > high) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--low-watermark ", low,
+                     " must not be above --high-watermark, which is ", high));
+  }
+  options.high_watermark_percent = static_cast<int>(high);
+  options.low_watermark_percent = static_cast<int>(low);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 ArgumentParser DaemonArguments() {
@@ -66,6 +92,14 @@ ArgumentParser DaemonArguments() {
             .placeholder = "SIZE",
             .help = "what the store may take on disk, for example 50GiB",
             .default_value = "50GiB"})
+      .Add({.name = "high-watermark",
+            .placeholder = "PERCENT",
+            .help = "evict beside requests once the store takes more than so "
+                    "much of --max-bytes; 99 if not given"})
+      .Add({.name = "low-watermark",
+            .placeholder = "PERCENT",
+            .help = "and stop at this; one less than the high one if not "
+                    "given"})
       .Add({.name = "socket",
             .placeholder = "PATH",
             .help = "where clients connect; by default $CASEMENT_SOCKET, else "
@@ -104,6 +138,7 @@ absl::StatusOr<DaemonOptions> UnderstandOptions(const Arguments& arguments) {
   if (options.max_bytes <= 0) {
     return absl::InvalidArgumentError("--max-bytes must be more than 0");
   }
+  RETURN_IF_ERROR(UnderstandWatermarks(arguments, options));
   ASSIGN_OR_RETURN(options.store, Absolute(arguments.Get("store"), "store"));
   ASSIGN_OR_RETURN(options.mount,
                    Absolute(arguments.Get("mount"), "mount point"));

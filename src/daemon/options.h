@@ -23,6 +23,8 @@ struct DaemonOptions {
   std::string socket;
   int64_t max_bytes = 0;
   int64_t stashes_max = 0;
+  int high_watermark_percent = 0;  // 0: the store's own defaults.
+  int low_watermark_percent = 0;
   bool foreground = false;
   bool allow_other = false;
   Transport transport = Transport::kAuto;

@@ -140,6 +140,11 @@ class BlobStore {
     std::string directory;
     // What the store's files may allocate on disk, of every owner.
     int64_t capacity_bytes = int64_t{50} << 30;
+    // Maintain() evicts from above the high down to the low one, in percent of
+    // the capacity. 0: 99 and 98, and none below 1 GiB, where a few percent are
+    // not worth a blob.
+    int high_watermark_percent = 0;
+    int low_watermark_percent = 0;
     // Files of blobs kept open after their last use. 0: a quarter of what
     // RLIMIT_NOFILE allows, at most 4096.
     size_t open_blobs_max;
@@ -384,6 +389,7 @@ class BlobStore {
                                       int64_t accounted_bytes);
   absl::Status LinkLocked(Shard& shard, int fd, const Digest& digest)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
+  absl::Status CheckIsDirectory(const std::string& shard);
   absl::Status ReplaceForeignLocked(Shard& shard, int fd, const Digest& digest)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
   void SettleDirectoryLocked(Shard& shard, size_t number)
@@ -408,8 +414,18 @@ class BlobStore {
   bool TryMark(Eviction& eviction);
   absl::Status UnlinkLocked(Shard& shard, Eviction& eviction)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
+  // Waits for evicted blobs to be closed, until zombies have no more bytes than
+  // that, or for zombie_grace.
+  void AwaitZombies(int64_t zombie_bytes_max);
+  int64_t PercentOfCapacity(int percent) const;
   void EvictToLowWatermark();
-  std::optional<BlobId> OldestBlob(uint64_t& used) const;
+  // Which would go next.
+  struct Candidate {
+    BlobId id;
+    uint64_t used;
+    int64_t allocated_bytes;
+  };
+  std::optional<Candidate> OldestBlob() const;
   bool GiveUpIdleLeases(uint64_t used_before);
 
   // blob_store_verify.cc

@@ -32,11 +32,11 @@ constexpr int kFailuresMax = 8;
 // a file is held open across the unlink, so that it happens after the locks.
 constexpr int64_t kLargeBytes = int64_t{4} << 20;
 
-// Eviction beside requests: from the high watermark down to the low one. None
-// below this capacity, where a few percent are not worth a blob.
+// Watermarks where none are chosen, and the capacity below which there are none
+// then.
 constexpr int64_t kWatermarkCapacityMin = int64_t{1} << 30;
-constexpr int64_t kHighMarginDivisor = 100;
-constexpr int64_t kLowMarginDivisor = 50;
+constexpr int kHighPercent = 99;
+constexpr int kLowPercent = 98;
 
 absl::Status Leased(const Digest& digest) {
   return absl::FailedPreconditionError(
@@ -140,34 +140,65 @@ absl::Status BlobStore::MakeRoom(Demand& demand) {
   return absl::OkStatus();
 }
 
+// Counts what is evicted and not what is free at once: the kernel closes what
+// it has looked up a moment after it was told, and until then more would go
+// than is wanted.
 bool BlobStore::FreeOnDisk(int64_t bytes) {
-  int64_t freed = 0;
+  const int64_t zombie_bytes = ledger_.Get(Owner::kZombies);
+  int64_t evicted = 0;
   int failures = 0;
-  while (freed < bytes && failures < kFailuresMax) {
-    uint64_t used = UINT64_MAX;
-    const std::optional<BlobId> oldest = OldestBlob(used);
-    if (GiveUpIdleLeases(used)) continue;
+  while (evicted < bytes && failures < kFailuresMax) {
+    const std::optional<Candidate> oldest = OldestBlob();
+    if (GiveUpIdleLeases(oldest.has_value() ? oldest->used : UINT64_MAX)) {
+      continue;
+    }
     if (!oldest.has_value()) break;
-    const int64_t before = ledger_.Total();
-    if (!EvictId(*oldest, EvictReason::kSpace).ok()) ++failures;
-    freed += std::max<int64_t>(before - ledger_.Total(), 0);
+    if (EvictId(oldest->id, EvictReason::kSpace).ok()) {
+      evicted += oldest->allocated_bytes;
+    } else {
+      ++failures;
+    }
   }
-  return freed > 0;
+  if (evicted > 0) AwaitZombies(zombie_bytes);
+  return evicted > 0;
 }
 
-void BlobStore::EvictToLowWatermark() {
+void BlobStore::AwaitZombies(int64_t zombie_bytes_max) {
+  const absl::Time deadline = absl::Now() + options_.zombie_grace;
+  MutexLock lock(mu_);
+  while (slots_.totals().zombie_bytes > zombie_bytes_max) {
+    const absl::Duration left = deadline - absl::Now();
+    if (left <= absl::ZeroDuration()) return;
+    zombie_freed_.WaitFor(mu_, left);
+  }
+}
+
+int64_t BlobStore::PercentOfCapacity(int percent) const {
   const int64_t capacity = options_.capacity_bytes;
-  if (capacity < kWatermarkCapacityMin) return;
-  if (ledger_.Total() <= capacity - capacity / kHighMarginDivisor) return;
-  FreeOnDisk(ledger_.Total() - (capacity - capacity / kLowMarginDivisor));
+  return capacity / 100 * percent + capacity % 100 * percent / 100;
 }
 
-std::optional<BlobId> BlobStore::OldestBlob(uint64_t& used) const {
+// Zombies are on their way out, or held by somebody: evicting more for them
+// would only cost the store its blobs.
+void BlobStore::EvictToLowWatermark() {
+  int high = options_.high_watermark_percent;
+  int low = options_.low_watermark_percent;
+  if (high == 0) {
+    if (options_.capacity_bytes < kWatermarkCapacityMin) return;
+    high = kHighPercent;
+    low = kLowPercent;
+  }
+  const int64_t staying = ledger_.Total() - ledger_.Get(Owner::kZombies);
+  if (staying > PercentOfCapacity(high)) {
+    FreeOnDisk(staying - PercentOfCapacity(low));
+  }
+}
+
+std::optional<BlobStore::Candidate> BlobStore::OldestBlob() const {
   MutexLock lock(mu_);
   const Slot* const slot = const_cast<SlotTable&>(slots_).Oldest();
   if (slot == nullptr) return std::nullopt;
-  used = slot->used;
-  return slots_.IdOf(*slot);
+  return Candidate{slots_.IdOf(*slot), slot->used, slot->allocated_bytes};
 }
 
 absl::Status BlobStore::Evict(const Digest& digest) {

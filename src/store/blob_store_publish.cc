@@ -277,6 +277,7 @@ absl::Status BlobStore::LinkLocked(Shard& shard, int fd, const Digest& digest) {
     const absl::Status made =
         disk_.MakeDirectory(cas_.get(), ShardName(ShardOf(digest)), 0700);
     if (!made.ok() && ErrnoOf(made) != EEXIST) return made;
+    RETURN_IF_ERROR(CheckIsDirectory(ShardName(ShardOf(digest))));
     shard.exists = true;
   }
   absl::Status linked = disk_.Link(fd, cas_.get(), BlobPath(digest));
@@ -284,6 +285,14 @@ absl::Status BlobStore::LinkLocked(Shard& shard, int fd, const Digest& digest) {
     return ReplaceForeignLocked(shard, fd, digest);
   }
   return linked;
+}
+
+// A symlink there would lead link(2) and unlink(2) out of the store.
+absl::Status BlobStore::CheckIsDirectory(const std::string& shard) {
+  ASSIGN_OR_RETURN(const struct stat attributes,
+                   disk_.StatPath(cas_.get(), shard));
+  if (S_ISDIR(attributes.st_mode)) return absl::OkStatus();
+  return ErrnoStatus(ENOTDIR, "cas/", shard, " in the store");
 }
 
 // There is something at the blob's path that the store does not serve: a file

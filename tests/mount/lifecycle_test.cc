@@ -163,6 +163,17 @@ TEST_F(Refusals, WrongUsageIsExitStatus2) {
   ExpectRefusal(RunProgram({CASEMENTD, "--store", other_store_, "--mount",
                             free_, "--max-bytes", "many"}),
                 2, "max-bytes");
+  for (const std::vector<std::string>& watermarks :
+       std::vector<std::vector<std::string>>{
+           {"--high-watermark", "0"},
+           {"--high-watermark", "101"},
+           {"--low-watermark", "x"},
+           {"--high-watermark", "50", "--low-watermark", "51"}}) {
+    std::vector<std::string> words = {CASEMENTD, "--store", other_store_,
+                                      "--mount", free_};
+    words.insert(words.end(), watermarks.begin(), watermarks.end());
+    ExpectRefusal(RunProgram(words), 2, "watermark");
+  }
 }
 
 TEST(Background, CommandReturnsOnceTheMountServes) {

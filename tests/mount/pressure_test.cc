@@ -217,5 +217,60 @@ TEST_P(Pressure, AccountedBytesAreNeverFewerThanAllocatedOnes) {
   writer.join();
 }
 
+TEST_P(Pressure, WatermarksKeepRoomBesideRequests) {
+  RunningDaemon daemon({"--data-path", GetParam(), "--max-bytes", "20MiB",
+                        "--high-watermark", "50", "--low-watermark", "25"});
+  for (int i = 0; i < 12; ++i) {
+    const auto put = daemon.client().Put(Bytes(static_cast<char>('a' + i)));
+    ASSERT_TRUE(put.ok());
+    // So that the kernel knows it.
+    EXPECT_EQ(ReadFile(Cas(daemon, *put)).size(), kMiB);
+  }
+  // Nobody asks for room any more.
+  for (int i = 0;
+       i < 1000 && daemon.client().Stats()->accounted_bytes > 5 * kMiB; ++i) {
+    usleep(10000);
+  }
+  const auto stats = daemon.client().Stats();
+  EXPECT_LE(stats->accounted_bytes, 5 * kMiB);
+  EXPECT_GE(stats->blobs, 3) << "no more than that had to go";
+  EXPECT_TRUE(fs::exists(Cas(daemon, Digest::Of(Bytes('l')))));
+}
+
+// G3: `stats` has a line for each owner.
+TEST_P(Pressure, StatsTellWhoOwnsEveryByte) {
+  RunningDaemon daemon({"--data-path", GetParam()});
+  const Digest digest = *daemon.client().Put(Bytes('z'));
+  const int fd = open(Cas(daemon, digest).c_str(), O_RDONLY);
+  ASSERT_GE(fd, 0);
+  ASSERT_TRUE(daemon.client().Evict({&digest, 1}).ok());
+  ASSERT_TRUE(daemon.client().Put(Bytes('b', 2 * kMiB)).ok());
+  ASSERT_TRUE(daemon.client().Create({.name = "s"}).ok());
+  WriteFile(daemon.At("sandbox/s/f"), Bytes('s', 3 * kMiB));
+  const auto stats = daemon.client().Stats();
+  ASSERT_TRUE(stats.ok());
+  const std::string lines = daemon.Casement({"stats"}).out;
+  int64_t sum = 0;
+  for (const auto& [owner, bytes] : stats->accounted_by_owner) {
+    sum += bytes;
+    EXPECT_NE(lines.find("  " + owner + " "), std::string::npos) << lines;
+    if (owner == "zombies") {
+      EXPECT_GE(bytes, kMiB);
+    }
+    if (owner == "blobs") {
+      EXPECT_GE(bytes, 2 * kMiB);
+    }
+    if (owner == "scratch") {
+      EXPECT_GE(bytes, 3 * kMiB);
+    }
+    if (owner == "index") {
+      EXPECT_GT(bytes, 0);
+    }
+  }
+  EXPECT_EQ(stats->accounted_by_owner.size(), 5u);
+  EXPECT_EQ(sum, stats->accounted_bytes);
+  close(fd);
+}
+
 }  // namespace
 }  // namespace casement

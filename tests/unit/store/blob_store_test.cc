@@ -610,6 +610,47 @@ TEST_F(BlobStoreTest, ABlobReadOftenIsOpenedOnce) {
   EXPECT_EQ(opened, 0);
 }
 
+TEST_F(BlobStoreTest, MaintainEvictsFromTheHighToTheLowWatermark) {
+  options_.capacity_bytes = 100 << 20;
+  options_.high_watermark_percent = 50;
+  options_.low_watermark_percent = 30;
+  Open();
+  std::vector<Digest> digests;
+  while (store_->ledger().Total() <= 50 << 20) {
+    EXPECT_EQ(store_->Maintain(), absl::OkStatus());
+    EXPECT_EQ(store_->GetStats().evictions, 0);
+    digests.push_back(
+        MustPut(BytesOf(static_cast<int>(digests.size()), 1 << 20)));
+  }
+  EXPECT_EQ(store_->Maintain(), absl::OkStatus());
+  EXPECT_LE(store_->ledger().Total(), 30 << 20);
+  EXPECT_GE(store_->ledger().Total(), 28 << 20);
+  EXPECT_FALSE(store_->Contains(digests.front()));
+  EXPECT_TRUE(store_->Contains(digests.back()));
+  ExpectSound();
+}
+
+// Else a store whose blobs the kernel knows would lose them all: they are freed
+// a moment after they are evicted, or much later.
+TEST_F(BlobStoreTest, MaintainEvictsNoMoreForBlobsThatAreStillOpen) {
+  options_.capacity_bytes = 100 << 20;
+  options_.high_watermark_percent = 50;
+  options_.low_watermark_percent = 30;
+  Open();
+  std::vector<BlobRef> refs;
+  while (store_->ledger().Total() <= 50 << 20) {
+    const Digest digest =
+        MustPut(BytesOf(static_cast<int>(refs.size()), 1 << 20));
+    refs.push_back(*store_->Ref(digest));
+  }
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(store_->Maintain(), absl::OkStatus());
+  EXPECT_LE(store_->ledger().Get(Owner::kBlobs), 30 << 20);
+  EXPECT_GE(store_->ledger().Get(Owner::kBlobs), 28 << 20);
+  ExpectSound();
+  refs.clear();
+  EXPECT_EQ(store_->GetStats().zombies, 0);
+}
+
 TEST_F(BlobStoreTest, MaintainSyncsOncePerIntervalAndOnlyIfSomethingChanged) {
   int syncs = 0;
   disk_.BeforeEach(
