@@ -128,12 +128,14 @@ TEST_P(Verify, LedgerCoversEverythingWhileTheMountIsBusy) {
 // G23
 TEST_P(Verify, SigtermDoesNotWaitForIt) {
   ASSERT_TRUE(daemon_.client().Put(std::string(32 << 20, 'x')).ok());
+  const Digest later = *daemon_.client().Put(std::string(5000, 'b'));
+  FlipABit(FileOf(daemon_, later));
   std::atomic<bool> has_begun{false};
   absl::Status ended;
   std::unique_ptr<Client> other = *Client::Connect(daemon_.socket());
   std::thread verifier([&] {
     ended = other
-                ->Verify({.disk_share_percent = 1},
+                ->Verify({.repair = true, .disk_share_percent = 1},
                          [&](int64_t, int64_t) { has_begun = true; })
                 .status();
     has_begun = true;
@@ -141,7 +143,8 @@ TEST_P(Verify, SigtermDoesNotWaitForIt) {
   while (!has_begun) usleep(1000);
   EXPECT_EQ(daemon_.Stop(), 0);
   verifier.join();
-  EXPECT_FALSE(ended.ok()) << "it was finished first";
+  EXPECT_FALSE(ended.ok());
+  EXPECT_TRUE(fs::exists(FileOf(daemon_, later))) << "it went on to its end";
 }
 
 }  // namespace

@@ -903,18 +903,24 @@ TEST_F(ControlServerTest, VerifyEndsWithItsCall) {
 
 // G23: a daemon that is told to end does not wait for it.
 TEST_F(ControlServerTest, ShutdownEndsAVerification) {
-  PutNow(std::string(64 << 20, 'x'));
+  PutNow(std::string(32 << 20, 'x'));
+  // Looked at after that, and dropped.
+  const std::string later = PutNow("later").ToString();
+  const std::string folder = harness_.folder() / "store/cas/";
+  std::filesystem::resize_file(folder + later.substr(0, 2) + "/" + later, 1);
   v1::VerifyRequest request;
+  request.set_repair(true);
   request.set_disk_share_percent(1);
   ClientContext context;
   auto reader = store_->Verify(&context, request);
   v1::VerifyResponse response;
   ASSERT_TRUE(reader->Read(&response));
-  harness_.server().Shutdown();  // Else this would take about a minute.
+  harness_.server().Shutdown();
   while (reader->Read(&response)) {
     EXPECT_FALSE(response.has_report());
   }
   EXPECT_FALSE(reader->Finish().ok());
+  EXPECT_EQ(harness_.store().GetStats().damaged, 0) << "it went on to its end";
 }
 
 }  // namespace
