@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/unique_fd.h"
+#include "proto/http2_preface.h"
 
 namespace casement {
 namespace {
@@ -45,6 +46,10 @@ absl::Status ProbeSocket(const std::string& path, absl::Duration timeout) {
     return errno == EACCES || errno == EPERM ? Refused(path)
                                              : NobodyAnswers(path, errno);
   }
+  // The daemon answers whoever begins as a client does; on a unix socket so few
+  // bytes always go at once. Whether they went is told by the answer.
+  [[maybe_unused]] const ssize_t said = ::send(
+      fd.get(), kHttp2Preface.data(), kHttp2Preface.size(), MSG_NOSIGNAL);
   pollfd waiting = {.fd = fd.get(), .events = POLLIN, .revents = 0};
   const int ready =
       ::poll(&waiting, 1, static_cast<int>(absl::ToInt64Milliseconds(timeout)));

@@ -10,8 +10,8 @@
 
 namespace casement {
 
-// Connects to the unix socket and waits until the other end speaks, as an
-// HTTP/2 server does at once. Unavailable, "no casementd answers at PATH: ...",
+// Connects to the unix socket, begins as HTTP/2 does, and waits until the other
+// end speaks, which a server then does at once. Unavailable, "no casementd answers at PATH: ...",
 // or PermissionDenied, if the socket or the daemon refuses this user.
 absl::Status ProbeSocket(const std::string& path,
                          absl::Duration timeout = absl::Seconds(5));

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <chrono>  // NOLINT: gRPC's deadlines.
@@ -15,6 +16,8 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "base/check.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
@@ -27,6 +30,7 @@
 #include "control/sessions.h"
 #include "control/store_service.h"
 #include "control/unix_listener.h"
+#include "control/waiting_connections.h"
 #include "proto/grpc_lifetime.h"
 #include "proto/socket_path.h"
 
@@ -46,6 +50,7 @@ struct ControlServer::Rep {
   Rep(BlobStore& store, DirectoryTable& directories, SandboxTable& table,
       std::function<std::vector<Metric>()> metrics, Options given)
       : options(std::move(given)),
+        numbers(options.connections_of_user_max),
         sessions(options.sessions_max),
         sandboxes(table, sessions),
         store_service(store, directories, table, sessions, options.mount_path,
@@ -56,10 +61,12 @@ struct ControlServer::Rep {
   absl::Status StartGrpc();
   // The accept thread: until `stop` can be read.
   void Accept();
+  void AcceptOne();
   void Welcome(UniqueFd connection);
   bool MayConnect(int fd) const;
 
   const Options options;
+  ConnectionNumbers numbers;  // Of the accept thread.
   Sessions sessions;
   SandboxesService sandboxes;
   StoreService store_service;
@@ -70,7 +77,7 @@ struct ControlServer::Rep {
   std::optional<UnixListener> listener;
   UniqueFd stop;  // An eventfd.
   std::unique_ptr<grpc::Server> server;
-  ConnectionNumbers numbers;  // Of the accept thread.
+  std::optional<WaitingConnections> waiting;  // Of the accept thread.
   std::thread accept_thread;
   std::atomic<int64_t> refused = 0;
 };
@@ -104,29 +111,55 @@ bool ControlServer::Rep::MayConnect(int fd) const {
 }
 
 void ControlServer::Rep::Welcome(UniqueFd connection) {
-  if (!MayConnect(connection.get())) {
+  const absl::StatusOr<Peer> peer = PeerOfSocket(connection.get());
+  if (!peer.ok()) return;
+  absl::StatusOr<UniqueFd> numbered =
+      numbers.Move(std::move(connection), peer->uid);
+  if (!numbered.ok()) {
     refused.fetch_add(1);
     return;
   }
-  absl::StatusOr<UniqueFd> numbered = numbers.Move(std::move(connection));
-  if (!numbered.ok()) return;
   grpc::AddInsecureChannelFromFd(server.get(), numbered->Release());
 }
 
-void ControlServer::Rep::Accept() {
-  pollfd waiting[] = {{.fd = listener->fd(), .events = POLLIN, .revents = 0},
-                      {.fd = stop.get(), .events = POLLIN, .revents = 0}};
-  for (;;) {
-    if (::poll(waiting, 2, -1) < 0 && errno != EINTR) return;
-    if (waiting[1].revents != 0) return;
-    UniqueFd connection(::accept4(listener->fd(), nullptr, nullptr,
-                                  SOCK_CLOEXEC | SOCK_NONBLOCK));
-    if (connection.valid()) {
-      Welcome(std::move(connection));
-    } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
-               errno == ENOBUFS) {
-      std::this_thread::sleep_for(kAcceptPause);
+void ControlServer::Rep::AcceptOne() {
+  UniqueFd connection(::accept4(listener->fd(), nullptr, nullptr,
+                                SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (connection.valid()) {
+    if (MayConnect(connection.get())) {
+      waiting->Add(std::move(connection), absl::Now());
+    } else {
+      refused.fetch_add(1);
     }
+  } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
+             errno == ENOBUFS) {
+    std::this_thread::sleep_for(kAcceptPause);
+  }
+}
+
+void ControlServer::Rep::Accept() {
+  pollfd polled[] = {{.fd = listener->fd(), .events = POLLIN, .revents = 0},
+                     {.fd = stop.get(), .events = POLLIN, .revents = 0},
+                     {.fd = waiting->fd(), .events = POLLIN, .revents = 0}};
+  for (;;) {
+    // One millisecond more than is left, so as not to come too early.
+    const int timeout_ms =
+        waiting->size() == 0
+            ? -1
+            : static_cast<int>(std::max<int64_t>(
+                  absl::ToInt64Milliseconds(waiting->deadline() - absl::Now()) +
+                      1,
+                  0));
+    if (::poll(polled, 3, timeout_ms) < 0) {
+      if (errno == EINTR) continue;
+      return;
+    }
+    if (polled[1].revents != 0) return;
+    // First, so that those who have spoken are not closed for newer ones.
+    for (UniqueFd& ready : waiting->TakeReady(absl::Now())) {
+      Welcome(std::move(ready));
+    }
+    if (polled[0].revents != 0) AcceptOne();
   }
 }
 
@@ -151,6 +184,9 @@ absl::Status ControlServer::Start() {
   if (!listener.ok()) return listener.status();
   UniqueFd stop(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!stop.valid()) return ErrnoStatus(errno, "eventfd");
+  ASSIGN_OR_RETURN(
+      rep.waiting,
+      WaitingConnections::Make({.patience = rep.options.connection_patience}));
   RETURN_IF_ERROR(rep.StartGrpc());
   rep.listener.emplace(*std::move(listener));
   rep.stop = std::move(stop);
@@ -166,6 +202,7 @@ void ControlServer::Shutdown() {
   CASEMENT_CHECK(::write(rep.stop.get(), &one, sizeof(one)) == sizeof(one));
   rep.accept_thread.join();
   rep.listener.reset();
+  rep.waiting.reset();
   rep.sandboxes.EndSessions();
   rep.server->Shutdown(std::chrono::system_clock::now() + kGrace);
   rep.server->Wait();

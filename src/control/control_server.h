@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "casement/metric.h"
 #include "store/blob_store.h"
 #include "store/directory_table.h"
@@ -42,6 +43,10 @@ class ControlServer {
     size_t sessions_max = 256;
     // For all other calls, together.
     size_t calls_max = 64;
+    // Of one user. Past it, new ones are closed.
+    size_t connections_of_user_max = 1024;
+    // How long a connection may take to begin as HTTP/2 does.
+    absl::Duration connection_patience = absl::Seconds(10);
   };
 
   // `metrics` (may be null) adds to the answer of Stats; it is called from any
@@ -65,7 +70,7 @@ class ControlServer {
   // the socket.
   void Shutdown();
 
-  // Connections that were closed because of who made them.
+  // Connections that were closed because of who made them, or of how many.
   int64_t refused_connections() const;
 
  private:

@@ -31,6 +31,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "google/rpc/status.pb.h"
 #include "model/directory.h"
+#include "proto/http2_preface.h"
 #include "support/control_harness.h"
 
 namespace casement {
@@ -84,8 +85,10 @@ UniqueFd ConnectTo(const std::string& path) {
   return fd;
 }
 
-// Whether the other end sends something, rather than closing, within 5 s.
+// Whether the other end answers a client's beginning, rather than closing,
+// within 5 s.
 bool HearsSomething(int fd) {
+  ::send(fd, kHttp2Preface.data(), kHttp2Preface.size(), MSG_NOSIGNAL);
   pollfd waiting = {.fd = fd, .events = POLLIN, .revents = 0};
   char byte;
   return ::poll(&waiting, 1, 5000) == 1 && ::recv(fd, &byte, 1, 0) == 1;
@@ -260,6 +263,50 @@ TEST_F(ControlServerTest, SilentConnectionsHinderNobody) {
                        std::chrono::seconds(5));
   v1::StatsResponse response;
   EXPECT_TRUE(store_->Stats(&context, {}, &response).ok());
+}
+
+class ImpatientTest : public ControlServerTest {
+ protected:
+  ImpatientTest()
+      : ControlServerTest({.connections_of_user_max = 20,
+                           .connection_patience = absl::Milliseconds(300)}) {}
+
+  static bool IsClosed(const UniqueFd& fd) {
+    char byte;
+    const ssize_t got = ::recv(fd.get(), &byte, 1, MSG_DONTWAIT);
+    return got == 0 || (got < 0 && errno != EAGAIN);
+  }
+};
+
+// G22
+TEST_F(ImpatientTest, ConnectionsThatNeverBeginAreClosedInTime) {
+  std::vector<UniqueFd> connections;
+  for (const std::string beginning : {"", "P", "PRI * HTTP/2.0\r\n\r\nSM"}) {
+    connections.push_back(ConnectTo(harness_.socket()));
+    ::send(connections.back().get(), beginning.data(), beginning.size(),
+           MSG_NOSIGNAL);
+  }
+  for (const UniqueFd& fd : connections) {
+    EXPECT_TRUE(Eventually(absl::Seconds(10), [&] { return IsClosed(fd); }));
+  }
+}
+
+TEST_F(ImpatientTest, ConnectionsOfAUserHaveALimit) {
+  std::vector<UniqueFd> connections;
+  for (int i = 0; i < 60; ++i) {
+    connections.push_back(ConnectTo(harness_.socket()));
+    ::send(connections.back().get(), kHttp2Preface.data(), kHttp2Preface.size(),
+           MSG_NOSIGNAL);
+  }
+  EXPECT_TRUE(Eventually(absl::Seconds(10), [&] {
+    return harness_.server().refused_connections() == 40;
+  })) << harness_.server().refused_connections();
+  connections.clear();
+  EXPECT_TRUE(Eventually(absl::Seconds(10), [&] {
+    ClientContext context;
+    v1::StatsResponse response;
+    return store_->Stats(&context, {}, &response).ok();
+  }));
 }
 
 TEST_F(ControlServerTest, RequestsOfMoreThanEightMebibytesAreExhausted) {

@@ -16,6 +16,7 @@
 #include "control/peer.h"
 #include "control/sessions.h"
 #include "control/unix_listener.h"
+#include "control/waiting_connections.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "support/temp_directory.h"
@@ -143,28 +144,130 @@ class ConnectionNumbersTest : public ::testing::Test {
 };
 
 TEST_F(ConnectionNumbersTest, ComeAgainOnlyWhenAllOthersHaveBeenUsed) {
-  ConnectionNumbers numbers;
+  ConnectionNumbers numbers(kLimit);
   std::set<int> seen;
+  uid_t user = 0;
   for (int i = 0; i < kLimit / 2; ++i) {
-    const auto moved = numbers.Move(Open());
+    const auto moved = numbers.Move(Open(), user++ % 4);
     ASSERT_TRUE(moved.ok()) << moved.status();
     EXPECT_GE(moved->get(), kLimit / 2);
     EXPECT_TRUE(seen.insert(moved->get()).second) << moved->get();
   }
-  EXPECT_TRUE(seen.contains(numbers.Move(Open())->get()));
+  EXPECT_TRUE(seen.contains(numbers.Move(Open(), user++ % 4)->get()));
 }
 
 TEST_F(ConnectionNumbersTest, RunOutWithAnError) {
-  ConnectionNumbers numbers;
+  ConnectionNumbers numbers(kLimit);
   std::vector<UniqueFd> open;
+  uid_t user = 0;
   for (int i = 0; i < kLimit / 2; ++i) {
-    auto moved = numbers.Move(Open());
+    auto moved = numbers.Move(Open(), user++ % 4);
     ASSERT_TRUE(moved.ok()) << i << moved.status();
     open.push_back(*std::move(moved));
   }
-  EXPECT_TRUE(absl::IsResourceExhausted(numbers.Move(Open()).status()));
+  EXPECT_TRUE(
+      absl::IsResourceExhausted(numbers.Move(Open(), user++ % 4).status()));
   open.erase(open.begin() + 7);
-  EXPECT_TRUE(numbers.Move(Open()).ok());
+  EXPECT_TRUE(numbers.Move(Open(), user++ % 4).ok());
+}
+
+TEST_F(ConnectionNumbersTest, OfOneUserRunOutBeforeThoseOfOthers) {
+  ConnectionNumbers numbers(3);
+  std::vector<UniqueFd> open;
+  for (int i = 0; i < 3; ++i) {
+    auto moved = numbers.Move(Open(), 1000);
+    ASSERT_TRUE(moved.ok()) << i << moved.status();
+    open.push_back(*std::move(moved));
+  }
+  EXPECT_TRUE(absl::IsResourceExhausted(numbers.Move(Open(), 1000).status()));
+  EXPECT_TRUE(numbers.Move(Open(), 1001).ok());
+  open.pop_back();
+  EXPECT_TRUE(numbers.Move(Open(), 1000).ok());
+}
+
+class WaitingConnectionsTest : public ::testing::Test {
+ protected:
+  static constexpr char kPreface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+  // The peer's end.
+  UniqueFd Connect() {
+    int ends[2];
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+    waiting_.Add(UniqueFd(ends[0]), now_);
+    return UniqueFd(ends[1]);
+  }
+  static void Say(const UniqueFd& fd, const std::string& words) {
+    EXPECT_EQ(::send(fd.get(), words.data(), words.size(), MSG_NOSIGNAL),
+              static_cast<ssize_t>(words.size()));
+  }
+  static bool IsClosed(const UniqueFd& fd) {
+    char byte;
+    const ssize_t got = ::recv(fd.get(), &byte, 1, MSG_DONTWAIT);
+    return got == 0 || (got < 0 && errno != EAGAIN);
+  }
+
+  absl::Time now_ = absl::UnixEpoch();
+  WaitingConnections waiting_ = *WaitingConnections::Make(
+      {.connections_max = 3, .patience = absl::Seconds(10)});
+};
+
+TEST_F(WaitingConnectionsTest, ThoseThatSpeakHttp2AreGivenOnWithAllTheySaid) {
+  const UniqueFd peer = Connect();
+  EXPECT_TRUE(waiting_.TakeReady(now_).empty());
+  Say(peer, std::string(kPreface).substr(0, 10));
+  EXPECT_TRUE(waiting_.TakeReady(now_).empty());
+  Say(peer, std::string(kPreface).substr(10) + "and more");
+  const std::vector<UniqueFd> ready = waiting_.TakeReady(now_);
+  ASSERT_EQ(ready.size(), 1u);
+  EXPECT_EQ(waiting_.size(), 0u);
+  char buffer[100];
+  EXPECT_EQ(::recv(ready[0].get(), buffer, sizeof(buffer), 0), 32);
+  Say(peer, "again");
+  EXPECT_TRUE(waiting_.TakeReady(now_).empty());
+}
+
+TEST_F(WaitingConnectionsTest, ThoseThatSaySomethingElseAreClosedAtOnce) {
+  for (const std::string words : {"GET / HTTP/1.1\r\n", "P\n", "\x01"}) {
+    const UniqueFd peer = Connect();
+    Say(peer, words);
+    EXPECT_TRUE(waiting_.TakeReady(now_).empty());
+    EXPECT_TRUE(IsClosed(peer)) << words;
+  }
+}
+
+TEST_F(WaitingConnectionsTest, ThoseThatHangUpAreClosed) {
+  const UniqueFd peer = Connect();
+  Say(peer, "PRI");
+  ::shutdown(peer.get(), SHUT_WR);
+  EXPECT_TRUE(waiting_.TakeReady(now_).empty());
+  EXPECT_EQ(waiting_.size(), 0u);
+}
+
+TEST_F(WaitingConnectionsTest, PatienceEnds) {
+  EXPECT_EQ(waiting_.deadline(), absl::InfiniteFuture());
+  const UniqueFd silent = Connect();
+  now_ += absl::Seconds(4);
+  const UniqueFd half = Connect();
+  Say(half, "PRI *");
+  EXPECT_EQ(waiting_.deadline(), absl::UnixEpoch() + absl::Seconds(10));
+  EXPECT_TRUE(waiting_.TakeReady(absl::UnixEpoch() + absl::Seconds(9)).empty());
+  EXPECT_FALSE(IsClosed(silent));
+  EXPECT_TRUE(
+      waiting_.TakeReady(absl::UnixEpoch() + absl::Seconds(10)).empty());
+  EXPECT_TRUE(IsClosed(silent));
+  EXPECT_FALSE(IsClosed(half));
+  EXPECT_TRUE(
+      waiting_.TakeReady(absl::UnixEpoch() + absl::Seconds(14)).empty());
+  EXPECT_TRUE(IsClosed(half));
+}
+
+TEST_F(WaitingConnectionsTest, PastTheirNumberTheOldestIsClosed) {
+  std::vector<UniqueFd> peers;
+  for (int i = 0; i < 5; ++i) peers.push_back(Connect());
+  EXPECT_EQ(waiting_.size(), 3u);
+  EXPECT_TRUE(IsClosed(peers[0]));
+  EXPECT_TRUE(IsClosed(peers[1]));
+  EXPECT_FALSE(IsClosed(peers[2]));
 }
 
 TEST(Sessions, EndWithWhatIsAttached) {
