@@ -6,6 +6,9 @@
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
+#include <filesystem>  // NOLINT
+#include <string>
+#include <system_error>  // NOLINT
 
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
@@ -143,7 +146,12 @@ absl::StatusOr<DaemonOptions> UnderstandOptions(const Arguments& arguments) {
   ASSIGN_OR_RETURN(options.mount,
                    Absolute(arguments.Get("mount"), "mount point"));
   RETURN_IF_ERROR(CheckApart(options.store, options.mount));
-  ASSIGN_OR_RETURN(options.socket, ResolveSocketPath(arguments.Get("socket")));
+  ASSIGN_OR_RETURN(const std::string socket,
+                   ResolveSocketPath(arguments.Get("socket")));
+  // The daemon works in another directory.
+  std::error_code error;
+  options.socket = std::filesystem::absolute(socket, error);
+  if (error) return ErrnoStatus(error.value(), "socket ", socket);
   if (!absl::SimpleAtoi(arguments.Get("stashes-max"), &options.stashes_max) ||
       options.stashes_max < 0) {
     return absl::InvalidArgumentError(

@@ -194,6 +194,24 @@ TEST(Background, CommandReturnsOnceTheMountServes) {
   EXPECT_FALSE(fs::exists(socket));
 }
 
+TEST(Background, RelativePathsAreTheCommandsOwn) {
+  RunningDaemon folder_of;  // For its folder and clean-up only.
+  const std::string folder = folder_of.folder() + "/relative";
+  fs::create_directories(folder + "/store");
+  fs::create_directories(folder + "/mount");
+  const ProgramResult started =
+      RunShell("cd " + folder +
+               " && " CASEMENTD " --store store --mount mount --socket socket");
+  EXPECT_EQ(started.exit_status, 0) << started.err;
+  EXPECT_TRUE(fs::is_socket(folder + "/socket"));
+  EXPECT_TRUE(fs::exists(folder + "/mount/cas"));
+  ASSERT_EQ(RunProgram({"umount", folder + "/mount"}).exit_status, 0);
+  for (int i = 0; i < 1000 && fs::exists(folder + "/socket"); ++i) {
+    usleep(10000);
+  }
+  EXPECT_FALSE(fs::exists(folder + "/socket"));
+}
+
 TEST(Transports, BothServe) {
   for (const char* transport : {"dev", "io_uring"}) {
     RunningDaemon daemon({"--transport", transport});
