@@ -11,8 +11,9 @@
 namespace casement {
 
 // Connects to the unix socket, begins as HTTP/2 does, and waits until the other
-// end speaks, which a server then does at once. Unavailable, "no casementd answers at PATH: ...",
-// or PermissionDenied, if the socket or the daemon refuses this user.
+// end speaks, which a server then does at once. Unavailable, "no casementd
+// answers at PATH: ...", or PermissionDenied, if the socket or the daemon
+// refuses this user.
 absl::Status ProbeSocket(const std::string& path,
                          absl::Duration timeout = absl::Seconds(5));
 
