@@ -53,7 +53,8 @@ WaitingConnections::Said WaitingConnections::Listen(int fd) {
   }
   const absl::string_view said(buffer.data(), static_cast<size_t>(got));
   if (said == kHttp2Preface) return Said::kHttp2;
-  const bool may_become = !said.empty() && absl::StartsWith(kHttp2Preface, said);
+  const bool may_become =
+      !said.empty() && absl::StartsWith(kHttp2Preface, said);
   return may_become ? Said::kNothingYet : Said::kSomethingElse;
 }
 

@@ -3,12 +3,15 @@
 #include <cerrno>
 #include <utility>
 
+#include "absl/time/clock.h"
 #include "base/check.h"
 
 namespace casement {
 namespace {
 
 thread_local bool answers_requests = false;
+// How long an answer may be on its way to the kernel.
+constexpr absl::Duration kSettleTime = absl::Milliseconds(100);
 
 }  // namespace
 
@@ -43,6 +46,22 @@ void Notifier::Queue(KernelNote note) {
   Add({.note = std::move(note)});
 }
 
+void Notifier::Settle(InodeId id) {
+  MutexLock lock(mu_);
+  if (!running_) return;
+  if (settling_.empty()) {
+    settle_at_ = absl::Now() + kSettleTime;
+    changed_.NotifyAll();
+  }
+  settling_.insert(id);
+}
+
+void Notifier::SettleLocked() {
+  if (settling_.empty() || absl::Now() < settle_at_) return;
+  for (const InodeId id : settling_) Add({.note = KernelNote::Attributes(id)});
+  settling_.clear();
+}
+
 void Notifier::ThisThreadAnswersRequests() { answers_requests = true; }
 
 void Notifier::WaitFor(uint64_t target) {
@@ -69,7 +88,14 @@ void Notifier::Run(fuse_session* session) {
     Queued queued;
     {
       MutexLock lock(mu_);
-      while (running_ && queue_.empty()) changed_.Wait(mu_);
+      while (running_ && queue_.empty()) {
+        if (settling_.empty()) {
+          changed_.Wait(mu_);
+        } else {
+          changed_.WaitFor(mu_, settle_at_ - absl::Now());
+          SettleLocked();
+        }
+      }
       if (!running_) return;
       queued = std::move(queue_.front());
       queue_.pop_front();

@@ -15,6 +15,8 @@
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_set.h"
+#include "absl/time/time.h"
 #include "base/mutex.h"
 #include "fuse/libfuse.h"
 #include "vfs/kernel_notifier.h"
@@ -36,6 +38,7 @@ class Notifier final : public KernelNotifier {
   static void ThisThreadAnswersRequests();
 
   void Queue(KernelNote note) override;
+  void Settle(InodeId id) override;
   void Drain() override;
   bool Tell(std::vector<KernelNote> notes) override;
 
@@ -58,6 +61,8 @@ class Notifier final : public KernelNotifier {
 
   void Add(Queued queued) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void WaitFor(uint64_t target) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Queues what is to be settled, once its time has come.
+  void SettleLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Run(fuse_session* session);
   // False if the kernel refused it.
   bool Send(fuse_session* session, const KernelNote& note);
@@ -68,6 +73,8 @@ class Notifier final : public KernelNotifier {
   CondVar changed_;
   bool running_ ABSL_GUARDED_BY(mu_) = false;
   std::deque<Queued> queue_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_set<InodeId> settling_ ABSL_GUARDED_BY(mu_);
+  absl::Time settle_at_ ABSL_GUARDED_BY(mu_);
   // How many were ever queued, and how many of them are done.
   uint64_t queued_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t done_ ABSL_GUARDED_BY(mu_) = 0;

@@ -240,6 +240,7 @@ void OnOpen(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file) {
     return;
   }
   file->keep_cache = 1;
+  file->direct_io = opened->direct ? 1 : 0;
   file->fh = opened->writer ? kWriterHandle : 0;
   if (fuse_reply_open(req, file) != 0) Close(AdapterOf(req), ino, file->fh);
 }

@@ -92,6 +92,8 @@ struct Opened {
   std::shared_ptr<const OpenBlob> passthrough;
   // It is counted as one that can write: end it with FileSystem::Closed().
   bool writer = false;
+  // The kernel is to keep no pages for it.
+  bool direct = false;
 };
 
 // What an open file was, when it is closed.

@@ -47,6 +47,10 @@ class KernelNotifier {
  public:
   virtual ~KernelNotifier() = default;
   virtual void Queue(KernelNote note) = 0;
+  // Queues a note of kind kAttributes a moment later, once for many calls. For
+  // changes of which the kernel knows: it takes an answer to a stat(2) that is
+  // older, but comes after it has invalidated what it knew, for good.
+  virtual void Settle(InodeId id) = 0;
   // Returns when everything queued before this call has been told; at once in a
   // thread that answers the kernel's requests, which may be what the kernel is
   // waiting for.

@@ -115,8 +115,16 @@ void Sandbox::MarkChangedLocked(SandboxNode& node) {
   MarkBelowLocked(node.home);
 }
 
+void Sandbox::SettleLocked(const SandboxNode& node) const {
+  if (node.lookups > 0) context_.notifier.Settle(node.id);
+  if (!node.is_file()) return;
+  const auto& file = static_cast<const FileNode&>(node);
+  if (file.reborn_lookups > 0) context_.notifier.Settle(file.reborn_id);
+}
+
 void Sandbox::TouchLocked(DirectoryNode& directory) {
   directory.mtime = directory.ctime = Now();
+  SettleLocked(directory);
   MarkBelowLocked(&directory);
 }
 
@@ -427,6 +435,7 @@ void Sandbox::RemoveNameLocked(const Spot& spot) {
 
 void Sandbox::UnlinkedLocked(SandboxNode& node) {
   node.ctime = Now();
+  SettleLocked(node);
   if (node.is_directory()) {
     node.links = 0;
   } else if (node.links > 0) {

@@ -205,6 +205,9 @@ class Sandbox final : public Area,
   void MarkChangedLocked(SandboxNode& node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void MarkBelowLocked(DirectoryNode* directory)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // It changed in a way that the kernel knows of, but may mistake.
+  void SettleLocked(const SandboxNode& node) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // The names in it changed.
   void TouchLocked(DirectoryNode& directory) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
@@ -255,6 +258,8 @@ class Sandbox final : public Area,
   // Whether `id` must not be opened: the file is written, and `id` is, or was
   // when it became so, open in passthrough mode.
   bool IsOutdatedLocked(const FileNode& file, InodeId id) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool CanServeOutdatedLocked(const FileNode& file) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status RebornLocked(FileNode& file) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckInputWritableLocked(const SandboxNode& node,

@@ -132,10 +132,7 @@ absl::StatusOr<size_t> Sandbox::Write(Node& node, int64_t offset,
   {
     MutexLock lock(mu_);
     WroteLocked(*file);
-    // The kernel takes an answer to a stat(2) that is older than this for new.
-    if (request.from_page_cache) {
-      context_.notifier.Queue(KernelNote::Attributes(file->current_id()));
-    }
+    if (request.from_page_cache) SettleLocked(*file);
   }
   if (request.clear_suid) ClearSuid(*file, request.caller);
   return wrote;
@@ -162,6 +159,7 @@ absl::Status Sandbox::Allocate(Node& node, int mode, int64_t offset,
   {
     MutexLock lock(mu_);
     WroteLocked(*file);
+    SettleLocked(*file);
   }
   if (caller.uid != 0) ClearSuid(*file, caller);
   return absl::OkStatus();
@@ -212,6 +210,14 @@ bool Sandbox::IsOutdatedLocked(const FileNode& file, InodeId id) const {
   return file.passthrough_opens > 0 || file.reborn_id != 0;
 }
 
+// By its name a file that was reborn is looked up under its new number; what
+// still opens the old one has it from /proc/PID/fd or a bind mount, and would
+// only come again.
+bool Sandbox::CanServeOutdatedLocked(const FileNode& file) const {
+  return file.passthrough_opens == 0 && file.reborn_lookups > 0 &&
+         file.links <= 1;
+}
+
 absl::Status Sandbox::RebornLocked(FileNode& file) {
   if (file.reborn_id == 0) {
     file.reborn_id = context_.nodes.NewId();
@@ -234,11 +240,13 @@ absl::StatusOr<Opened> Sandbox::OpenForWriting(FileNode& file, InodeId id,
   // Whoever is not root was stopped by the mode already.
   RETURN_IF_ERROR(CheckInputWritableLocked(file, /*caller_uid=*/0));
   file.opened_for_writing = true;
-  if (IsOutdatedLocked(file, id)) return RebornLocked(file);
-  if ((request.flags & O_ACCMODE) == O_RDONLY) return Opened{};
+  const bool outdated = IsOutdatedLocked(file, id);
+  if (outdated && !CanServeOutdatedLocked(file)) return RebornLocked(file);
+  if ((request.flags & O_ACCMODE) == O_RDONLY)
+    return Opened{.direct = outdated};
   ++file.writers;
   ++open_files_;
-  return Opened{.writer = true};
+  return Opened{.writer = true, .direct = outdated};
 }
 
 absl::StatusOr<Opened> Sandbox::Open(Node& node, InodeId id,
@@ -262,8 +270,12 @@ absl::StatusOr<Opened> Sandbox::Open(Node& node, InodeId id,
         while (file->copying) copied_.Wait(mu_);
         continue;
       }
-      if (IsOutdatedLocked(*file, id)) return RebornLocked(*file);
-      return Opened{};
+      if (!IsOutdatedLocked(*file, id)) return Opened{};
+      if (file->passthrough_opens == 0 || file->wrote || blob == nullptr) {
+        if (!CanServeOutdatedLocked(*file)) return RebornLocked(*file);
+        return Opened{.direct = true};
+      }
+      // The others read the same bytes in the same way.
     }
     if (blob == nullptr) continue;
     ++file->passthrough_opens;

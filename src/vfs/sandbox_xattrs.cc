@@ -97,6 +97,7 @@ absl::Status Sandbox::SetXattr(Node& node, absl::string_view name,
   xattrs.bytes += more;
   xattrs.values[std::string(name)] = std::string(value);
   changed.ctime = Now();
+  SettleLocked(changed);
   MarkChangedLocked(changed);
   return absl::OkStatus();
 }
@@ -115,6 +116,7 @@ absl::Status Sandbox::RemoveXattr(Node& node, absl::string_view name) {
   xattrs.bytes -= bytes;
   xattrs.values.erase(found);
   changed.ctime = Now();
+  SettleLocked(changed);
   MarkChangedLocked(changed);
   return absl::OkStatus();
 }

@@ -59,9 +59,10 @@ constexpr std::array<const char*, 17> kMethods = {
 
 class NoKernel final : public KernelNotifier {
  public:
-  void InvalidateEntry(InodeId, std::string) override {}
-  void InvalidateNode(InodeId) override {}
+  void Queue(KernelNote) override {}
+  void Settle(InodeId) override {}
   void Drain() override {}
+  bool Tell(std::vector<KernelNote>) override { return true; }
 };
 
 // Made once a process.
@@ -148,7 +149,7 @@ class Service {
     root.AddFile("file", put("hello"), false);
     root.AddSymlink("link", "/etc/passwd");
     const auto created =
-        sandboxes_->Create({.root = put(root.Build()), .name = "s"});
+        sandboxes_->Create({.root = put(root.Build()), .name = "s"}, false);
     CASEMENT_CHECK(created.ok() || absl::IsAlreadyExists(created.status()));
   }
 

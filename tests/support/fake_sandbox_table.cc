@@ -58,7 +58,8 @@ absl::Status FakeSandboxTable::CopyInputs(const InternedDirectory& directory,
   return absl::OkStatus();
 }
 
-absl::StatusOr<SandboxInfo> FakeSandboxTable::Create(const SandboxSpec& spec, bool may_reuse) {
+absl::StatusOr<SandboxInfo> FakeSandboxTable::Create(const SandboxSpec& spec,
+                                                     bool may_reuse) {
   if (!spec.name.empty()) {
     RETURN_IF_ERROR(Annotate(CheckName(spec.name), "sandbox name"));
   }

@@ -25,7 +25,8 @@ class FakeSandboxTable final : public SandboxTable {
                    std::string folder)
       : store_(store), directories_(directories), folder_(std::move(folder)) {}
 
-  absl::StatusOr<SandboxInfo> Create(const SandboxSpec& spec, bool may_reuse) override;
+  absl::StatusOr<SandboxInfo> Create(const SandboxSpec& spec,
+                                     bool may_reuse) override;
   absl::StatusOr<std::vector<Change>> Diff(absl::string_view name) override;
   absl::StatusOr<Collected> Collect(absl::string_view name,
                                     absl::Span<const std::string> paths,
