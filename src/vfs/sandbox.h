@@ -259,8 +259,15 @@ class Sandbox final : public Area,
   // when it became so, open in passthrough mode.
   bool IsOutdatedLocked(const FileNode& file, InodeId id) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool IsOpenedWithoutItsNameLocked(const FileNode& file) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Whether `id` of an outdated file can be opened all the same: by the daemon,
+  // or as those who have it open in passthrough mode do.
   bool CanServeOutdatedLocked(const FileNode& file) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool ReadsAsOthersLocked(const FileNode& file, InodeId id) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  absl::StatusOr<Source> SourceToOpen(FileNode& file, InodeId id);
   absl::Status RebornLocked(FileNode& file) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::Status CheckInputWritableLocked(const SandboxNode& node,
                                         uint32_t caller_uid) const

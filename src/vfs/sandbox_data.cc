@@ -213,9 +213,26 @@ bool Sandbox::IsOutdatedLocked(const FileNode& file, InodeId id) const {
 // By its name a file that was reborn is looked up under its new number; what
 // still opens the old one has it from /proc/PID/fd or a bind mount, and would
 // only come again.
+bool Sandbox::IsOpenedWithoutItsNameLocked(const FileNode& file) const {
+  return file.reborn_lookups > 0 && file.links <= 1;
+}
+
 bool Sandbox::CanServeOutdatedLocked(const FileNode& file) const {
-  return file.passthrough_opens == 0 && file.reborn_lookups > 0 &&
-         file.links <= 1;
+  return file.passthrough_opens == 0 && IsOpenedWithoutItsNameLocked(file);
+}
+
+bool Sandbox::ReadsAsOthersLocked(const FileNode& file, InodeId id) const {
+  if (id != file.id || file.passthrough_opens == 0) return false;
+  const bool unwritten = file.scratch == nullptr && !file.wrote;
+  return unwritten || IsOpenedWithoutItsNameLocked(file);
+}
+
+absl::StatusOr<Sandbox::Source> Sandbox::SourceToOpen(FileNode& file,
+                                                      InodeId id) {
+  MutexLock lock(mu_);
+  RETURN_IF_ERROR(CheckAliveLocked(file));
+  if (ReadsAsOthersLocked(file, id)) return Source{.blob = file.input->digest};
+  return SourceLocked(file);
 }
 
 absl::Status Sandbox::RebornLocked(FileNode& file) {
@@ -258,7 +275,7 @@ absl::StatusOr<Opened> Sandbox::Open(Node& node, InodeId id,
     return OpenForWriting(*file, id, request);
   }
   while (true) {
-    ASSIGN_OR_RETURN(const Source source, SourceOf(*file));
+    ASSIGN_OR_RETURN(const Source source, SourceToOpen(*file, id));
     std::shared_ptr<const OpenBlob> blob;
     if (source.blob.has_value()) {
       ASSIGN_OR_RETURN(blob, context_.store.OpenDigest(*source.blob));
@@ -271,11 +288,10 @@ absl::StatusOr<Opened> Sandbox::Open(Node& node, InodeId id,
         continue;
       }
       if (!IsOutdatedLocked(*file, id)) return Opened{};
-      if (file->passthrough_opens == 0 || file->wrote || blob == nullptr) {
+      if (!ReadsAsOthersLocked(*file, id)) {
         if (!CanServeOutdatedLocked(*file)) return RebornLocked(*file);
         return Opened{.direct = true};
       }
-      // The others read the same bytes in the same way.
     }
     if (blob == nullptr) continue;
     ++file->passthrough_opens;

@@ -270,6 +270,17 @@ TEST_P(SandboxCalls, OutputsOpenForWritingAreNotCollectedUnlessForced) {
   close(reader);
 }
 
+TEST_P(SandboxCalls, AnInputThatIsWrittenCanBeOpenedAgainThroughProc) {
+  const std::string reopened =
+      RunShell("cd " + path_ +
+               "; exec < text; echo more >> text; cat /dev/stdin; cat text")
+          .out;
+  // Passthrough: who opened it before the first write reads the old bytes.
+  EXPECT_TRUE(reopened == "text\nmore\ntext\nmore\n" ||
+              (GetParam() == "passthrough" && reopened == "text\ntext\nmore\n"))
+      << reopened;
+}
+
 // In passthrough mode the kernel then knows the file under two numbers.
 TEST_P(SandboxCalls, OtherNamesOfAnInputShowWhatIsWrittenWhileItIsRead) {
   const std::string one = path_ + "/text";
