@@ -149,26 +149,50 @@ class Members : public testing::TestWithParam<std::string> {
  protected:
   static constexpr gid_t kBuilders = 12100;
 
-  // Calls `act` with a client of that user's; what it returns.
-  int WithClientOf(uid_t uid, const std::function<int(Client&)>& act) {
-    return As(uid,
-              [&] {
-                const auto client = Client::Connect(daemon_.socket());
-                return client.ok() ? act(**client) : 200;
-              },
-              {kBuilders});
+  Members() {
+    // Where they can reach it.
+    std::filesystem::copy_file(CASEMENT, tool_);
+  }
+
+  // The command line tool, run by that user.
+  ProgramResult CasementAs(uid_t uid, const std::vector<std::string>& words) {
+    const std::string id = std::to_string(uid);
+    std::vector<std::string> all = {"setpriv",
+                                    "--reuid",
+                                    id,
+                                    "--regid",
+                                    id,
+                                    "--groups",
+                                    std::to_string(kBuilders),
+                                    tool_,
+                                    "--socket",
+                                    daemon_.socket()};
+    all.insert(all.end(), words.begin(), words.end());
+    return RunProgram(all);
+  }
+  void ExpectFails(uid_t uid, const std::vector<std::string>& words,
+                   const std::string& why) {
+    const ProgramResult result = CasementAs(uid, words);
+    EXPECT_EQ(result.exit_status, 1) << words[1];
+    EXPECT_NE(result.err.find(why), std::string::npos) << result.err;
+    EXPECT_EQ(result.out, "") << words[1];
   }
   std::string MakeAs(uid_t uid, const std::string& name) {
-    EXPECT_EQ(WithClientOf(uid,
-                           [&](Client& client) {
-                             return client.Create({.name = name}).ok() ? 0 : 1;
-                           }),
-              0);
+    const ProgramResult made =
+        CasementAs(uid, {"sandbox", "create", "--name", name});
+    EXPECT_EQ(made.exit_status, 0) << made.err;
     return daemon_.At("sandbox/" + name);
+  }
+  std::string MakeFolderOf(uid_t uid, const std::string& name) {
+    const std::string path = daemon_.folder() + "/" + name;
+    std::filesystem::create_directory(path);
+    EXPECT_EQ(chown(path.c_str(), uid, uid), 0);
+    return path;
   }
 
   RunningDaemon daemon_{{"--data-path", GetParam(), "--allow-other",
                          "--allow-group", std::to_string(kBuilders)}};
+  const std::string tool_ = daemon_.folder() + "/casement";
 };
 
 CASEMENT_IN_BOTH_DATA_PATHS(Members);
@@ -178,97 +202,59 @@ TEST_P(Members, ActOnTheirOwnSandboxesOnly) {
   MakeAs(kBob, "bob");
   ASSERT_EQ(OpenAs(kAlice, alice + "/hers", O_CREAT | O_RDWR), 0);
   EXPECT_EQ(OpenAs(kBob, alice + "/hers", O_RDONLY), EACCES);
-  EXPECT_EQ(WithClientOf(kBob,
-                         [](Client& client) {
-                           int wrong = 0;
-                           for (const absl::Status& status :
-                                {client.Diff("alice").status(),
-                                 client.Collect("alice", {"."}).status(),
-                                 client.Release("alice")}) {
-                             if (!absl::IsPermissionDenied(status)) ++wrong;
-                           }
-                           const auto list = client.List();
-                           if (!list.ok() || list->size() != 1) ++wrong;
-                           return wrong;
-                         }),
-            0);
-  EXPECT_EQ(WithClientOf(kAlice,
-                         [](Client& client) {
-                           return client.Collect("alice", {"hers"}).ok() &&
-                                          client.Release("alice").ok()
-                                      ? 0
-                                      : 1;
-                         }),
-            0);
+  const std::string why = "belongs to user " + std::to_string(kAlice);
+  ExpectFails(kBob, {"sandbox", "diff", "alice"}, why);
+  ExpectFails(kBob, {"sandbox", "collect", "alice", "."}, why);
+  ExpectFails(kBob, {"sandbox", "release", "alice"}, why);
+  const std::string list = CasementAs(kBob, {"sandbox", "list"}).out;
+  EXPECT_EQ(list.find("alice"), std::string::npos) << list;
+  EXPECT_NE(list.find("bob"), std::string::npos) << list;
+  EXPECT_EQ(CasementAs(kAlice, {"sandbox", "collect", "alice", "hers"}).out,
+            "file " + Digest().ToString() + "  hers\n");
+  EXPECT_EQ(CasementAs(kAlice, {"sandbox", "release", "alice"}).exit_status, 0);
   EXPECT_EQ(daemon_.client().List()->size(), 1u);
 }
 
-// Neither by names and paths, nor by having the daemon write for them.
+// Neither by names and paths, nor by having it write for them.
 TEST_P(Members, CannotSendTheDaemonOutside) {
   MakeAs(kAlice, "alice");
   const std::string secret = daemon_.folder() + "/secret";
   WriteFile(secret, "secret");
-  const std::string hers = daemon_.folder() + "/hers";
-  std::filesystem::create_directory(hers);
-  ASSERT_EQ(chown(hers.c_str(), kAlice, kAlice), 0);
-  EXPECT_EQ(
-      WithClientOf(
-          kAlice,
-          [&](Client& client) {
-            int wrong = 0;
-            for (const std::string& path :
-                 {secret, "../../../secret" + std::string(),
-                  "../bob" + std::string(), std::string("x/../../bob")}) {
-              const absl::Status status =
-                  client.Collect("alice", {path}).status();
-              if (!absl::IsInvalidArgument(status)) ++wrong;
-            }
-            for (const char* name : {"../alice", "..", "a/b", "/etc", ""}) {
-              if (client.Release(name).ok()) ++wrong;
-              if (*name != 0 && client.Create({.name = name}).ok()) ++wrong;
-            }
-            if (!absl::IsPermissionDenied(
-                    client.Verify({.quarantine = hers}).status())) {
-              ++wrong;
-            }
-            // As somebody else.
-            if (client
-                    .Create({.owner_uid = kBob, .owner_gid = kBob}, nullptr,
-                            {.owner_is_peer = false})
-                    .ok()) {
-              ++wrong;
-            }
-            return wrong;
-          }),
-      0);
+  for (const std::string& path :
+       {secret, std::string("../../../secret"), std::string("../bob"),
+        std::string("x/../../bob")}) {
+    ExpectFails(kAlice, {"sandbox", "collect", "alice", path}, path);
+  }
+  for (const std::string name : {"../alice", "..", "a/b", "/etc"}) {
+    ExpectFails(kAlice, {"sandbox", "release", name}, "sandbox");
+    ExpectFails(kAlice, {"sandbox", "create", "--name", name}, name);
+  }
+  const std::string hers = MakeFolderOf(kAlice, "hers");
+  ExpectFails(kAlice, {"verify", "--quarantine", hers}, "only root");
   EXPECT_TRUE(std::filesystem::is_empty(hers));
 }
 
 // It is the client who reads a local file, with its own user's rights.
 TEST_P(Members, PutThroughASymlinkReadsWhatItsUserMay) {
-  const std::string hers = daemon_.folder() + "/hers";
-  std::filesystem::create_directory(hers);
-  ASSERT_EQ(chown(hers.c_str(), kAlice, kAlice), 0);
-  WriteFile(daemon_.folder() + "/secret", "secret");
-  ASSERT_EQ(chmod((daemon_.folder() + "/secret").c_str(), 0600), 0);
-  WriteFile(daemon_.folder() + "/public", "public");
-  EXPECT_EQ(
-      WithClientOf(kAlice,
-                   [&](Client& client) {
-                     for (const char* name : {"secret", "public"}) {
-                       if (symlink((daemon_.folder() + "/" + name).c_str(),
-                                   (hers + "/" + name).c_str()) != 0) {
-                         return 100;
-                       }
-                     }
-                     int wrong = 0;
-                     if (client.PutFile(hers + "/secret").ok()) ++wrong;
-                     if (!client.PutFile(hers + "/public").ok()) ++wrong;
-                     return wrong;
-                   }),
-      0);
-  const Digest secret = Digest::Of("secret");
-  EXPECT_EQ(daemon_.client().Missing({&secret, 1})->size(), 1u);
+  const std::string hers = MakeFolderOf(kAlice, "hers");
+  const std::string secret = daemon_.folder() + "/secret";
+  const std::string open_to_all = daemon_.folder() + "/public";
+  WriteFile(secret, "secret");
+  ASSERT_EQ(chmod(secret.c_str(), 0600), 0);
+  WriteFile(open_to_all, "public");
+  ASSERT_EQ(As(kAlice,
+               [&] {
+                 return symlink(secret.c_str(), (hers + "/secret").c_str()) +
+                        symlink(open_to_all.c_str(),
+                                (hers + "/public").c_str());
+               }),
+            0);
+  ExpectFails(kAlice, {"put", hers + "/secret"}, "Permission denied");
+  EXPECT_EQ(CasementAs(kAlice, {"put", hers + "/public"}).exit_status, 0);
+  // In a tree they are symlinks, and nothing else.
+  EXPECT_EQ(CasementAs(kAlice, {"put", "--tree", hers}).exit_status, 0);
+  const Digest digest = Digest::Of("secret");
+  EXPECT_EQ(daemon_.client().Missing({&digest, 1})->size(), 1u);
 }
 
 // The target is exchanged all the time between a file of theirs and a symlink.
