@@ -95,6 +95,18 @@ void AddRunOptions(ArgumentParser& parser) {
       .EndAtFirstOperand();
 }
 
+void AddVerifyOptions(ArgumentParser& parser) {
+  parser.Add({.name = "repair", .help = "drop what is damaged"})
+      .Add({.name = "quarantine",
+            .placeholder = "DIR",
+            .help = "move what is damaged to this directory, outside of the "
+                    "store and the mount"})
+      .Add({.name = "disk-share",
+            .placeholder = "PERCENT",
+            .help = "of the time, spend at most so much reading: 1 to 100",
+            .default_value = "50"});
+}
+
 // What is declared for one command beside the common options.
 void AddOptionsOf(CommandId id, ArgumentParser& parser) {
   switch (id) {
@@ -146,15 +158,7 @@ void AddOptionsOf(CommandId id, ArgumentParser& parser) {
           {.name = "prometheus", .help = "print in Prometheus' text format"});
       return;
     case CommandId::kVerify:
-      parser.Add({.name = "repair", .help = "drop what is damaged"})
-          .Add({.name = "quarantine",
-                .placeholder = "DIR",
-                .help = "move what is damaged to this directory, outside of "
-                        "the store and the mount"})
-          .Add({.name = "disk-share",
-                .placeholder = "PERCENT",
-                .help = "of the time, spend at most so much reading: 1 to 100",
-                .default_value = "50"});
+      AddVerifyOptions(parser);
       return;
     case CommandId::kSandboxList:
       return;
