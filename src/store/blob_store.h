@@ -191,6 +191,9 @@ class BlobStore {
     // False if the digest was resident: it keeps its own file, and this one is
     // scratch still.
     bool is_linked = false;
+    // If it is: keep it for as long as the file is open. Evicted by then, the
+    // bytes would be accounted as nobody's.
+    BlobRef ref;
   };
   absl::StatusOr<PublishedScratch> PublishScratch(int fd,
                                                   int64_t accounted_bytes);
@@ -343,6 +346,7 @@ class BlobStore {
   struct Publication {
     bool is_linked = false;  // False if the digest was resident already.
     Lease lease;
+    BlobRef ref;  // If it is linked: to outlive the file's descriptor.
   };
   enum class EvictReason { kSpace, kRequest, kDamage };
 
@@ -372,6 +376,9 @@ class BlobStore {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(sync_mu_);
   void SettleFresh(const std::vector<BlobId>& fresh);
   absl::Status WriteIndex(bool is_closing)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(sync_mu_);
+  // What it allocates.
+  absl::StatusOr<int64_t> WriteNewIndex(bool is_closing)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(sync_mu_);
   IndexHeader MakeIndexHeader(bool is_closing, int64_t now_ns);
   std::vector<BlobId> OldestFirst(IndexHeader& header);
@@ -488,6 +495,8 @@ class BlobStore {
   Mutex sync_mu_;  // One Sync() at a time; held while it writes.
   absl::Time last_sync_ ABSL_GUARDED_BY(sync_mu_) = absl::InfinitePast();
   int64_t index_bytes_ ABSL_GUARDED_BY(sync_mu_) = 0;
+  // Of one that is being written, or could not be removed.
+  int64_t new_index_bytes_ ABSL_GUARDED_BY(sync_mu_) = 0;
   std::array<Shard, kShardCount> shards_;
 
   mutable Mutex mu_;  // Never held across a system call.

@@ -162,6 +162,7 @@ class BlobStore::StoreUpload final : public Upload {
         const Publication publication,
         store_.Publish(fd_.get(), digest_, Owner::kUploads, reserved_bytes_));
     if (publication.is_linked) reserved_bytes_ = 0;
+    fd_.Reset();  // Before publication.ref.
     return absl::OkStatus();
   }
 
@@ -224,7 +225,8 @@ absl::StatusOr<BlobStore::PublishedScratch> BlobStore::PublishScratch(
   }
   return PublishedScratch{.digest = digest,
                           .lease = std::move(publication->lease),
-                          .is_linked = publication->is_linked};
+                          .is_linked = publication->is_linked,
+                          .ref = std::move(publication->ref)};
 }
 
 absl::StatusOr<BlobStore::Publication> BlobStore::Publish(
@@ -258,6 +260,8 @@ absl::StatusOr<BlobStore::Publication> BlobStore::Publish(
     SetAllocatedLocked(slot, bytes);
     slots_.AddLease(slot);
     publication.lease = Lease(this, slots_.IdOf(slot));
+    ++slot.refs;
+    publication.ref = BlobRef(this, slots_.IdOf(slot));
     publication.is_linked = true;
     fresh_.push_back(slots_.IdOf(slot));
     is_changed_ = true;

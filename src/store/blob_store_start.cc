@@ -204,9 +204,9 @@ absl::Status BlobStore::AccountParts() {
   RETURN_IF_ERROR(disk_.ReadDirectory(directory_.get(), ".", keep));
   for (const std::string& name : names) {
     const int64_t bytes = account(name);
-    if (name != kIndexName) continue;
     MutexLock sync_lock(sync_mu_);
-    index_bytes_ = bytes;
+    if (name == kIndexName) index_bytes_ = bytes;
+    if (name == kNewIndexName) new_index_bytes_ = bytes;
   }
   if (!cas_.valid()) return absl::OkStatus();
   names.clear();
@@ -497,24 +497,31 @@ IndexHeader BlobStore::MakeIndexHeader(bool is_closing, int64_t now_ns) {
 }
 
 absl::Status BlobStore::WriteIndex(bool is_closing) {
+  const absl::StatusOr<int64_t> written = WriteNewIndex(is_closing);
+  if (!written.ok()) {
+    const absl::Status unlinked = disk_.Unlink(directory_.get(), kNewIndexName);
+    // Else it stays accounted until the next one takes its place.
+    if (unlinked.ok() || ErrnoOf(unlinked) == ENOENT) {
+      ledger_.Remove(Owner::kIndex, std::exchange(new_index_bytes_, 0));
+    }
+    return Annotate(written.status(), "writing the index");
+  }
+  ledger_.Add(Owner::kIndex, *written - new_index_bytes_ - index_bytes_);
+  new_index_bytes_ = 0;
+  index_bytes_ = *written;
+  return absl::OkStatus();
+}
+
+absl::StatusOr<int64_t> BlobStore::WriteNewIndex(bool is_closing) {
   ASSIGN_OR_RETURN(IndexWriter writer,
                    IndexWriter::Start(disk_, directory_.get()));
   // Stamps first: what changes after them makes them not fit.
   IndexHeader header = MakeIndexHeader(is_closing, writer.started_ns());
   const std::vector<BlobId> order = OldestFirst(header);
   const int64_t bytes = EstimateBytes(IndexWriter::BytesOf(order.size()));
-  ledger_.Add(Owner::kIndex, bytes);
-  absl::Status added = AddEntries(order, writer);
-  const absl::StatusOr<int64_t> written =
-      added.ok() ? writer.Finish(header) : added;
-  if (!written.ok()) {
-    disk_.Unlink(directory_.get(), kNewIndexName).IgnoreError();
-    ledger_.Remove(Owner::kIndex, bytes);
-    return Annotate(written.status(), "writing the index");
-  }
-  ledger_.Add(Owner::kIndex, *written - bytes - index_bytes_);
-  index_bytes_ = *written;
-  return absl::OkStatus();
+  ledger_.Add(Owner::kIndex, bytes - std::exchange(new_index_bytes_, bytes));
+  RETURN_IF_ERROR(AddEntries(order, writer));
+  return writer.Finish(header);
 }
 
 // Marks the shards that have blobs which are not durable.

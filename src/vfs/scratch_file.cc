@@ -37,6 +37,7 @@ absl::StatusOr<std::shared_ptr<ScratchFile>> ScratchFile::Create(
 }
 
 ScratchFile::~ScratchFile() {
+  fd_.Reset();  // First the bytes go, then their account.
   MutexLock lock(settle_mu_);
   store_.ledger().Remove(Owner::kScratch, accounted_);
   budget_->GiveBack(accounted_);
@@ -207,6 +208,7 @@ absl::StatusOr<BlobStore::PublishedScratch> ScratchFile::Publish() {
     // The bytes are the blob's now, and none of the sandbox's.
     budget_->GiveBack(accounted_);
     accounted_ = 0;
+    blob_ = std::move(published.ref);
   }
   published_ = true;
   return published;

@@ -93,7 +93,10 @@ class ScratchFile {
 
   BlobStore& store_;
   const std::shared_ptr<ByteBudget> budget_;
-  const UniqueFd fd_;
+  // Once the file is a blob's: evicted while it is open here, its bytes are a
+  // zombie's until fd_ is closed.
+  BlobRef blob_ ABSL_GUARDED_BY(io_mu_);
+  UniqueFd fd_;  // Set once.
   // Held shared by writers, exclusively by Publish(), because a blob never
   // changes, and by Truncate(), for WriteBack().
   mutable SharedMutex io_mu_;

@@ -271,6 +271,23 @@ TEST_F(BlobStoreKills, ALinkThatFailsTwiceLeavesNothing) {
   ExpectSound();
 }
 
+// G3
+TEST_F(BlobStoreKills, AnIndexThatCanNeitherBecomeOneNorGoIsAccounted) {
+  Open();
+  MustPut(BytesOf(1));
+  ASSERT_EQ(store_->Sync(), absl::OkStatus());
+  disk_.FailIf([](absl::string_view name) {
+    return name == "Rename" || name == "Unlink" ? EIO : 0;
+  });
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_FALSE(store_->Sync().ok());
+    ExpectSound();
+  }
+  disk_.Heal();
+  ASSERT_EQ(store_->Sync(), absl::OkStatus());
+  EXPECT_EQ(store_->ledger().Total(), Allocated());
+}
+
 // A disk that refuses to unlink cannot keep a writer for ever.
 TEST_F(BlobStoreKills, AFullStoreThatCannotEvictSaysSo) {
   Open();
