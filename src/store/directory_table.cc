@@ -103,7 +103,10 @@ class DirectoryTable::Loader {
     Remains remains;
     {
       MutexLock lock(table_.mu_);
-      for (const Digest& digest : held_) table_.ReleaseLocked(digest, remains);
+      for (const Digest& digest : held_) {
+        --table_.nodes_.at(digest).loaders;
+        table_.ReleaseLocked(digest, remains);
+      }
     }
     const uint64_t now = table_.store_.NextTick();
     for (auto& [digest, loaded] : loaded_) {
@@ -200,6 +203,7 @@ class DirectoryTable::Loader {
     if (node == table_.nodes_.end()) return false;
     if (known_.try_emplace(digest, node->second.interned).second) {
       ++node->second.count;
+      ++node->second.loaders;
       held_.push_back(digest);
     }
     return true;
@@ -446,7 +450,8 @@ void DirectoryTable::CheckInvariants() const {
   size_t idle = 0;
   for (const auto& [digest, node] : nodes_) {
     bytes += digest.size_bytes();
-    counts[digest] += node.root_leases + (node.idle_since != 0 ? 1 : 0);
+    counts[digest] +=
+        node.root_leases + node.loaders + (node.idle_since != 0 ? 1 : 0);
     if (node.idle_since != 0) {
       ++idle;
       CASEMENT_CHECK(idle_.at(node.idle_since) == digest);

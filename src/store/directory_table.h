@@ -119,7 +119,8 @@ class DirectoryTable {
   void GiveUpAllIdleLeases();
 
   // I6  a Directory's count is the number of leased parents' uses of it, plus
-  //     the leases that name it as root, plus 1 if it is an idle root
+  //     the leases that name it as root, plus the LeaseClosure() calls under
+  //     way that came across it, plus 1 if it is an idle root
   // I7  a Directory with a count holds one Lease for itself and one for every
   //     file in it; one without a count is not in the table
   void CheckInvariants() const;
@@ -134,6 +135,7 @@ class DirectoryTable {
     std::vector<Lease> leases;  // On itself, and on each of its files.
     uint64_t count = 0;         // See I6.
     uint64_t root_leases = 0;   // That name it as root.
+    uint64_t loaders = 0;       // That came across it.
     uint64_t idle_since = 0;    // A tick, if it is an idle root; or 0.
   };
   // What nodes left behind, to be given back without the lock.
