@@ -244,6 +244,7 @@ void FakeKernel::Handle(const KernelNote& note) {
       return;
     }
     case KernelNote::Kind::kNode:
+    case KernelNote::Kind::kAttributes:
       return;  // Neither attributes nor pages are remembered here.
   }
 }

@@ -53,6 +53,7 @@ class FakeKernel final : public KernelNotifier {
   size_t nodes() const { return nodes_.size(); }
 
   void Queue(KernelNote note) override;
+  void Settle(InodeId id) override {}
   void Drain() override;
   bool Tell(std::vector<KernelNote> notes) override;
   // The notify thread: until Stop(), and everything was told.

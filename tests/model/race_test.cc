@@ -5,9 +5,9 @@
 //
 // A preemption is leaving a task that could go on; who has to wait gives way
 // for nothing. Two find most races there are (Musuvathi and Qadeer, "Iterative
-// context bounding", 2007) but take minutes: scripts/stress. A schedule that breaks something is
-// printed as the steps of each task; a random one with its seed as well, which
-// belongs into race_seeds.txt once it is fixed.
+// context bounding", 2007) but take minutes: scripts/stress. A schedule that
+// breaks something is printed as the steps of each task; a random one with its
+// seed as well, which belongs into race_seeds.txt once it is fixed.
 #include <gtest/gtest.h>
 
 #include <chrono>  // NOLINT
