@@ -48,7 +48,7 @@ class SandboxDirectory final
   // Puts the directory into the node table.
   void Start();
 
-  absl::StatusOr<SandboxInfo> Create(const SandboxSpec& spec,
+  absl::StatusOr<SandboxInfo> Create(const SandboxSpec& asked,
                                      bool may_reuse) override;
   absl::StatusOr<std::vector<Change>> Diff(absl::string_view name) override;
   absl::StatusOr<Collected> Collect(absl::string_view name,
@@ -104,7 +104,7 @@ class SandboxDirectory final
   // Why it could not be kept.
   std::optional<Sandbox::Refusal> Keep(const Live& live);
   void End(const std::vector<Stash>& stashes);
-  const std::string MountPoint() const {
+  std::string MountPoint() const {
     return options_.path.substr(0, options_.path.rfind('/'));
   }
   // True if the kernel had to be told.
