@@ -110,6 +110,7 @@ std::vector<Stashes::Id> Stashes::CandidatesLocked(
   std::sort(ranked.rbegin(), ranked.rend());
   if (ranked.size() > kCandidatesMax) ranked.resize(kCandidatesMax);
   std::vector<Id> candidates;
+  candidates.reserve(ranked.size());
   for (const auto& [exact, vote, likeness, id] : ranked) {
     candidates.push_back(id);
   }
