@@ -253,7 +253,7 @@ absl::StatusOr<Opened> Sandbox::OpenForWriting(FileNode& file, InodeId id,
     if (request.clear_suid) ClearSuid(file, request.caller);
   }
   MutexLock lock(mu_);
-  RETURN_IF_ERROR(CheckAliveLocked());
+  RETURN_IF_ERROR(CheckAliveLocked(file));
   // Whoever is not root was stopped by the mode already.
   RETURN_IF_ERROR(CheckInputWritableLocked(file, /*caller_uid=*/0));
   file.opened_for_writing = true;

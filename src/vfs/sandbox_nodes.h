@@ -48,9 +48,6 @@ struct SandboxNode : Node, std::enable_shared_from_this<SandboxNode> {
   bool is_directory() const { return S_ISDIR(mode); }
   bool is_file() const { return S_ISREG(mode); }
   bool is_symlink() const { return S_ISLNK(mode); }
-  bool is_special() const {
-    return !is_directory() && !is_file() && !is_symlink();
-  }
 
   uint64_t number = 0;  // st_ino
   uint32_t mode = 0;    // With the type.

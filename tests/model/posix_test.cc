@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "model/posix_pair.h"
+#include "support/number_flags.h"
 
 namespace casement {
 namespace {
@@ -121,27 +122,14 @@ TEST_P(PosixModel, SequencesThatOnceFoundADifferenceFindNone) {
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  for (int i = 1; i < argc; ++i) {
-    const std::string word = argv[i];
-    const size_t equals = word.find('=');
-    const std::string name = word.substr(0, equals);
-    const std::string value =
-        equals == std::string::npos ? "" : word.substr(equals + 1);
-    casement::Flags& flags = casement::flags;
-    if (name == "--first-seed") {
-      flags.first_seed = std::stoull(value);
-    } else if (name == "--seeds") {
-      flags.seeds = std::stoi(value);
-    } else if (name == "--calls") {
-      flags.calls = std::stoi(value);
-    } else if (name == "--seconds") {
-      flags.seconds = std::stoi(value);
-    } else if (name == "--shorten") {
-      flags.shorten = value != "0";
-    } else {
-      std::cerr << "unknown argument " << word << "\n";
-      return 2;
-    }
+  casement::Flags& flags = casement::flags;
+  if (!casement::ParseNumberFlags(argc, argv,
+                                  {{"--first-seed", &flags.first_seed},
+                                   {"--seeds", &flags.seeds},
+                                   {"--calls", &flags.calls},
+                                   {"--seconds", &flags.seconds},
+                                   {"--shorten", &flags.shorten}})) {
+    return 2;
   }
   // What is mounted goes with this process, however it ends.
   if (unshare(CLONE_NEWNS) != 0 ||

@@ -20,6 +20,7 @@
 #include <vector>
 
 #include "model/race_world.h"
+#include "support/number_flags.h"
 
 namespace casement {
 namespace {
@@ -438,25 +439,13 @@ void OnAbort(int /*signal*/) {
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   std::signal(SIGABRT, casement::OnAbort);
-  for (int i = 1; i < argc; ++i) {
-    const std::string word = argv[i];
-    const size_t equals = word.find('=');
-    const std::string name = word.substr(0, equals);
-    const std::string value =
-        equals == std::string::npos ? "" : word.substr(equals + 1);
-    casement::Flags& flags = casement::flags;
-    if (name == "--preemptions") {
-      flags.preemptions = std::stoi(value);
-    } else if (name == "--first-seed") {
-      flags.first_seed = std::stoull(value);
-    } else if (name == "--seeds") {
-      flags.seeds = std::stoi(value);
-    } else if (name == "--seconds") {
-      flags.seconds = std::stoi(value);
-    } else {
-      std::cerr << "unknown argument " << word << "\n";
-      return 2;
-    }
+  casement::Flags& flags = casement::flags;
+  if (!casement::ParseNumberFlags(argc, argv,
+                                  {{"--preemptions", &flags.preemptions},
+                                   {"--first-seed", &flags.first_seed},
+                                   {"--seeds", &flags.seeds},
+                                   {"--seconds", &flags.seconds}})) {
+    return 2;
   }
   return RUN_ALL_TESTS();
 }

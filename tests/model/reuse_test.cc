@@ -23,6 +23,7 @@
 #include "model/posix_call.h"
 #include "model/posix_player.h"
 #include "mount/data_paths.h"
+#include "support/number_flags.h"
 #include "support/running_daemon.h"
 
 namespace casement {
@@ -209,19 +210,11 @@ TEST_P(Reuse, AReusedSandboxShowsWhatAFreshOneShows) {
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  for (int i = 1; i < argc; ++i) {
-    const std::string word = argv[i];
-    const size_t equals = word.find('=');
-    const std::string value =
-        equals == std::string::npos ? "" : word.substr(equals + 1);
-    if (word.compare(0, equals, "--first-seed") == 0) {
-      casement::flags.first_seed = std::stoull(value);
-    } else if (word.compare(0, equals, "--rounds") == 0) {
-      casement::flags.rounds = std::stoi(value);
-    } else {
-      std::cerr << "unknown argument " << word << "\n";
-      return 2;
-    }
+  casement::Flags& flags = casement::flags;
+  if (!casement::ParseNumberFlags(
+          argc, argv,
+          {{"--first-seed", &flags.first_seed}, {"--rounds", &flags.rounds}})) {
+    return 2;
   }
   return RUN_ALL_TESTS();
 }
