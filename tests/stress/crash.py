@@ -112,7 +112,7 @@ def check_image(counts, options, workspace, image, number, durable):
       counts.add('bytes checked', size)
       served.add(digest)
     counts.check(durable <= served, f'lost by a power loss: {durable - served}')
-    report = daemon.json('verify')
+    report = daemon.verify()
     counts.check(not report['damaged'], f'damaged after the start: {report}')
     counts.check(report['unaccounted_bytes'] == 0, f'unaccounted: {report}')
     damaged = daemon.json('stats')['damaged']

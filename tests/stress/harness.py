@@ -230,6 +230,11 @@ class Daemon:
   def json(self, *words):
     return json.loads(self.casement('--json', *words).stdout)
 
+  def verify(self, *options):
+    """Its report, also if there is something to report."""
+    return json.loads(
+        self.casement('--json', 'verify', *options, check=False).stdout)
+
   def log_tail(self):
     return self.log.read_text(errors='replace')[-2000:]
 
@@ -347,7 +352,7 @@ def check_running_store(counts, daemon, sample=8):
   counts.check(not strangers, f'in the store: {strangers}')
   scratch = list((daemon.store / 'scratch').iterdir())
   counts.check(not scratch, f'in scratch: {scratch}')
-  report = daemon.json('verify')
+  report = daemon.verify()
   counts.add('bytes checked', report['bytes'])
   counts.check(not report['damaged'], f'damaged: {report["damaged"]} (G9)')
   counts.check(report['unaccounted_bytes'] == 0, f'unaccounted: {report} (G3)')

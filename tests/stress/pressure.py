@@ -204,7 +204,7 @@ def settle(counts, daemon, disk):
       break
     time.sleep(0.05)
   counts.check(left == 0, f'after the last close: {owners} (G2)')
-  counts.check(daemon.json('verify')['unaccounted_bytes'] == 0, 'unaccounted')
+  counts.check(daemon.verify()['unaccounted_bytes'] == 0, 'unaccounted')
   daemon.stop()  # What is written back is accounted as it is.
   daemon.start()
   stats = daemon.json('stats')
