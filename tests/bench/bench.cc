@@ -96,6 +96,11 @@ void DropPageCache() {
   std::ofstream("/proc/sys/vm/drop_caches") << "1";
 }
 
+void DropAllCaches() {
+  sync();
+  std::ofstream("/proc/sys/vm/drop_caches") << "3";
+}
+
 int64_t PageCacheBytes() {
   std::ifstream meminfo("/proc/meminfo");
   std::string key;

@@ -43,6 +43,8 @@ double Seconds(const std::function<void()>& work);
 
 // Drops the kernel's caches of clean pages; needs root.
 void DropPageCache();
+// Names and inodes as well: what a machine knows that was just started.
+void DropAllCaches();
 // Bytes of files in the page cache ("Cached" in /proc/meminfo).
 int64_t PageCacheBytes();
 

@@ -9,6 +9,7 @@
 
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "casement/client.h"
@@ -42,6 +43,10 @@ class RunningDaemon {
 
   // Starts the daemon again, on the same store and mount.
   void Start();
+  // For the next start.
+  void SetArguments(std::vector<std::string> arguments) {
+    arguments_ = std::move(arguments);
+  }
   // SIGTERM; its exit status.
   int Stop();
   // SIGKILL. The mount stays behind, dead.
