@@ -99,7 +99,7 @@ def check_image(counts, options, workspace, image, number, durable):
   boot_id = workspace.folder / 'boot_id'
   boot_id.write_text(f'{uuid.uuid4()}\n')
   disk = LoopDisk(workspace, 'crashed', 0, image=image)
-  daemon = Daemon(workspace, options.build, counts, f'crashed-{number}',
+  daemon = Daemon(workspace, options, counts, f'crashed-{number}',
                   disk.mount_point / 'store',
                   ['--data-path', options.data_path], boot_id=boot_id)
   try:
@@ -130,7 +130,7 @@ def section(counts, options, workspace, seconds):
   for round_number in range(1000):
     disk = LoopDisk(workspace, f'crash-{round_number}', DISK_BYTES,
                     ORDERS[round_number % len(ORDERS)])
-    daemon = Daemon(workspace, options.build, counts, f'crash-{round_number}',
+    daemon = Daemon(workspace, options, counts, f'crash-{round_number}',
                     disk.mount_point / 'store',
                     ['--data-path', options.data_path, '--max-bytes',
                      24 * MIB])

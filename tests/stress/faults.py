@@ -19,7 +19,7 @@ class Victim:
     self.disk = LoopDisk(workspace, f'faults-{number}', DISK_BYTES,
                          'errors=remount-ro')
     self._files = workspace.make(f'faults-{number}-files')
-    self.daemon = Daemon(workspace, options.build, counts, f'faults-{number}',
+    self.daemon = Daemon(workspace, options, counts, f'faults-{number}',
                          self.disk.mount_point / 'store',
                          ['--data-path', options.data_path])
     self.daemon.start()

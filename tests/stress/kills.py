@@ -93,7 +93,7 @@ class Load:
 
 
 def section(counts, options, workspace, seconds):
-  daemon = Daemon(workspace, options.build, counts, 'kills',
+  daemon = Daemon(workspace, options, counts, 'kills',
                   workspace.make('kills-store'),
                   ['--data-path', options.data_path])
   load = Load(counts, daemon, workspace.make('kills-files'))

@@ -7,6 +7,9 @@ import subprocess
 
 from harness import COMMAND_SECONDS
 
+# What all schedules with two preemptions take, about.
+EXHAUSTIVE_SECONDS = 1200
+
 
 def _play(counts, options, test, arguments, seconds):
   seed = random.randrange(1, 1 << 30)
@@ -32,8 +35,13 @@ def posix(counts, options, workspace, seconds):
 
 
 def races(counts, options, workspace, seconds):
-  """G2, G3, G4: random schedules of the store and the vfs."""
+  """G2, G3, G4: random schedules of the store and the vfs; given the time, all
+  of the small cases' with two preemptions as well."""
   del workspace
+  if seconds >= EXHAUSTIVE_SECONDS:
+    seconds //= 2
+    _play(counts, options, 'model_race_test',
+          ['--gtest_filter=-RandomRaces.*', '--preemptions=2'], seconds)
   _play(counts, options, 'model_race_test',
         ['--gtest_filter=RandomRaces.OfEverything*',
          f'--seconds={max(1, seconds)}'], seconds)

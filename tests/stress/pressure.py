@@ -30,7 +30,7 @@ class CasementTarget:
   name = 'casement'
 
   def __init__(self, workspace, options, counts, disk):
-    self.daemon = Daemon(workspace, options.build, counts, 'pressure',
+    self.daemon = Daemon(workspace, options, counts, 'pressure',
                          disk.mount_point / 'store',
                          ['--data-path', options.data_path, '--max-bytes',
                           options.max_bytes])
