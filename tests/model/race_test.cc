@@ -166,10 +166,15 @@ TEST_F(StoreRaces, TwoEvictionsAndAPublication) {
 
 TEST_F(StoreRaces, RetriedUploadAndAnEvictionOfTheSameBlob) {
   Explore({.is_fine = true}, [](RaceWorld& world) -> Tasks {
-    return {{"uploader", [&] { world.UploadTwice(0); }}, {"evictor", [&] {
-                                                            world.Evict(0);
-                                                            world.Put(0);
-                                                          }}};
+    return {{"uploader",
+             [&] {
+               world.Evict(0);
+               world.UploadTwice(0);
+             }},
+            {"evictor", [&] {
+               world.Evict(0);
+               world.Put(0);
+             }}};
   });
 }
 
