@@ -374,6 +374,11 @@ std::vector<BlobStore::Listed> BlobStore::List(uint64_t position,
   }
 }
 
+uint64_t BlobStore::ListEnd() const {
+  MutexLock lock(mu_);
+  return slots_.size();
+}
+
 BlobStore::Stats BlobStore::GetStats() const {
   Stats stats;
   {

@@ -242,6 +242,8 @@ class BlobStore {
     Digest digest;
   };
   std::vector<Listed> List(uint64_t position, size_t limit) const;
+  // Beyond the positions of all blobs that are resident now.
+  uint64_t ListEnd() const;
 
   struct Stats {
     int64_t blobs = 0;
@@ -256,7 +258,8 @@ class BlobStore {
   Stats GetStats() const;
   Ledger& ledger() { return ledger_; }
 
-  // Hashes every blob again, and compares the ledger with the disk.
+  // Hashes every blob again that is here when it begins, and compares the
+  // ledger with the disk. What comes meanwhile was hashed as it came.
   struct VerifyOptions {
     bool repair = false;  // Drop what is damaged.
     // Or move it to this directory; quarantine.h. Not below `mount`.

@@ -61,10 +61,11 @@ bool IsOurOwnFault(const absl::Status& status) {
 // What the threads of one Verify() share.
 class BlobStore::Verification {
  public:
-  Verification(const VerifyOptions& options, int64_t bytes_in_all,
+  Verification(const VerifyOptions& options, const BlobStore& store,
                Quarantine* quarantine)
       : options_(options),
-        bytes_in_all_(bytes_in_all),
+        bytes_in_all_(store.GetStats().size_bytes),
+        end_(store.ListEnd()),
         quarantine_(quarantine),
         share_(options.disk_share_percent) {}
 
@@ -96,6 +97,7 @@ class BlobStore::Verification {
     if (!status_.ok()) return {};
     std::vector<Listed> blobs = store.List(position_, kBlobsAtOnce);
     if (!blobs.empty()) position_ = blobs.back().position + 1;
+    while (!blobs.empty() && blobs.back().position >= end_) blobs.pop_back();
     return blobs;
   }
   void Fail(const absl::Status& status) {
@@ -116,6 +118,7 @@ class BlobStore::Verification {
  private:
   const VerifyOptions& options_;
   const int64_t bytes_in_all_;
+  const uint64_t end_;  // Or writers could keep it busy for ever.
   Quarantine* const quarantine_;
   DiskShare share_;
   // Taken for a piece of work and for its result.
@@ -139,7 +142,7 @@ absl::StatusOr<BlobStore::VerifyReport> BlobStore::Verify(
     ASSIGN_OR_RETURN(quarantine,
                      Quarantine::Open(disk_, options.quarantine, forbidden));
   }
-  Verification verification(options, GetStats().size_bytes,
+  Verification verification(options, *this,
                             quarantine.has_value() ? &*quarantine : nullptr);
   std::vector<std::thread> threads;
   for (int i = 1; i < kThreads; ++i) {

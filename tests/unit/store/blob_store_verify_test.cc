@@ -257,13 +257,25 @@ TEST_F(BlobStoreVerifyTest, BytesWithoutAnOwnerAreFound) {
 
 // G3, as seen from within: while everything changes, the walk never finds what
 // was not accounted at some time of it.
+TEST_F(BlobStoreVerifyTest, EndsThoughBlobsComeAsFastAsItReads) {
+  MustPut(BytesOf(0));
+  MustPut(BytesOf(1));
+  int put = 0;
+  const auto report = MustVerify({.progress = [&](int64_t, int64_t) {
+    if (++put < 5000) MustPut(BytesOf(1 + put));
+  }});
+  EXPECT_EQ(report.blobs, 2);
+  EXPECT_EQ(put, 2);
+}
+
 TEST_F(BlobStoreVerifyTest, LedgerHoldsWhileOthersPutAndEvict) {
   std::atomic<bool> stop{false};
   std::vector<std::thread> threads;
   for (int t = 0; t < 2; ++t) {
     threads.emplace_back([&, t] {
       for (int i = 0; !stop; ++i) {
-        const std::string bytes = BytesOf(t * 1000 + i % 50, 5000 + i % 7000);
+        const std::string bytes =
+            BytesOf(t * 1000 + i % 50, 5000 + i % 50 * 140);
         const Digest digest = Digest::Of(bytes);
         EXPECT_TRUE(store_->Put(digest, bytes).ok());
         if (i % 3 == 0) store_->Evict(digest).IgnoreError();
