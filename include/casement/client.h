@@ -100,6 +100,11 @@ struct CreateOptions {
   bool owner_is_peer = true;  // else spec.owner_uid and spec.owner_gid
   // Never made out of a kept sandbox.
   bool never_reuse = false;
+  // The absolute path, where the daemon sees it, of a control group
+  // (cgroups(7), version 2, Linux 5.14) of this user's that the action is
+  // started in. All in it and below it are killed when the sandbox is released
+  // or its session ends, which may take up to 5 seconds. None if empty.
+  std::string cgroup = {};
 };
 
 struct SandboxChange {

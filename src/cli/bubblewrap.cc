@@ -11,6 +11,7 @@
 
 #include <array>
 #include <cerrno>
+#include <fstream>
 #include <initializer_list>
 #include <memory>
 #include <optional>
@@ -113,8 +114,8 @@ class StatusPipe {
     if (got > 0) text_.append(buffer, got);
     return got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
   }
-  // The command's process, once known.
-  pid_t child() const { return Number("child-pid").value_or(-1); }
+  // The first process of the command's namespace, once known.
+  pid_t init() const { return Number("child-pid").value_or(-1); }
   // Whether bubblewrap came so far as to wait for the command.
   bool has_exit_code() const { return Number("exit-code").has_value(); }
 
@@ -190,6 +191,17 @@ absl::StatusOr<pid_t> Spawn(const std::vector<std::string>& words,
   return pid;
 }
 
+// The oldest child of a process, -1 if it has none. The first process of a
+// namespace is bubblewrap's, and its first child is the command; to the first
+// process itself no signal comes but SIGKILL (pid_namespaces(7)).
+pid_t FirstChildOf(pid_t process) {
+  if (process <= 0) return -1;
+  std::ifstream children(
+      absl::StrCat("/proc/", process, "/task/", process, "/children"));
+  pid_t first = -1;
+  return children >> first ? first : -1;
+}
+
 // Until bubblewrap has ended; whether a signal came.
 bool PassOnSignals(const UniqueFd& process, pid_t bubblewrap,
                    StatusPipe& status, SignalCatcher& signals) {
@@ -209,8 +221,8 @@ bool PassOnSignals(const UniqueFd& process, pid_t bubblewrap,
       if (signal.is_from_terminal) continue;
       // bubblewrap itself would die of it, and take the command with it before
       // that could clean up.
-      const pid_t child = status.child();
-      ::kill(child > 0 ? child : bubblewrap, signal.number);
+      const pid_t command = FirstChildOf(status.init());
+      ::kill(command > 0 ? command : bubblewrap, signal.number);
     }
     if (waiting[0].revents != 0) return was_interrupted;
   }
@@ -225,23 +237,17 @@ bool IsDirectory(const std::string& path) {
 
 std::vector<std::string> BubblewrapWords(const BubblewrapOptions& options) {
   const std::string& sandbox = options.sandbox;
-  std::vector<std::string> words = {"bwrap", "--die-with-parent"};
+  std::vector<std::string> words = {"bwrap", "--die-with-parent",
+                                    "--unshare-pid"};
   const auto add = [&words](std::initializer_list<std::string> more) {
     words.insert(words.end(), more);
   };
   if (!options.is_root) {
-    add({"--dev-bind", "/", "/", "--bind", sandbox, sandbox, "--chdir",
-         sandbox});
+    add({"--dev-bind", "/", "/", "--proc", "/proc", "--bind", sandbox, sandbox,
+         "--chdir", sandbox});
   } else {
     add({"--bind", sandbox, "/"});
-    if (IsDirectory(sandbox + "/proc")) {
-      // Mounting a new one takes root, or a process namespace besides.
-      if (::geteuid() == 0) {
-        add({"--proc", "/proc"});
-      } else {
-        add({"--ro-bind", "/proc", "/proc"});
-      }
-    }
+    if (IsDirectory(sandbox + "/proc")) add({"--proc", "/proc"});
     if (IsDirectory(sandbox + "/dev")) add({"--dev", "/dev"});
     if (IsDirectory(sandbox + "/tmp")) add({"--tmpfs", "/tmp"});
     add({"--chdir", "/"});
@@ -274,7 +280,7 @@ absl::StatusOr<BubblewrapResult> RunBubblewrap(
   status.Take();
   result.exit_status = WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status)
                                                 : WEXITSTATUS(wait_status);
-  if (status.child() < 0 && !WIFSIGNALED(wait_status)) {
+  if (status.init() < 0 && !WIFSIGNALED(wait_status)) {
     return absl::FailedPreconditionError(
         absl::StrCat("run: bubblewrap could not start the command in ",
                      options.sandbox, "; it says why above"));

@@ -1,5 +1,5 @@
-// Runs a command with a sandbox as its working directory or its root, in a
-// mount namespace of its own, by way of bubblewrap.
+// Runs a command with a sandbox as its working directory or its root, in mount
+// and process namespaces of its own, by way of bubblewrap.
 #ifndef CASEMENT_CLI_BUBBLEWRAP_H_
 #define CASEMENT_CLI_BUBBLEWRAP_H_
 
@@ -28,10 +28,10 @@ struct BubblewrapResult {
   bool was_interrupted = false;
 };
 
-// Waits until the command has ended. Meanwhile SIGINT, SIGTERM, SIGHUP and
-// SIGQUIT for this process are passed on to the command. FailedPrecondition if
-// bubblewrap is not there or could not set up the namespace. For one call at a
-// time.
+// Waits until the command has ended; no process that it started is left then.
+// Meanwhile SIGINT, SIGTERM, SIGHUP and SIGQUIT for this process are passed on
+// to the command. FailedPrecondition if bubblewrap is not there or could not set
+// up the namespaces. For one call at a time.
 absl::StatusOr<BubblewrapResult> RunBubblewrap(
     const BubblewrapOptions& options);
 

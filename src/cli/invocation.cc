@@ -130,6 +130,10 @@ void AddOptionsOf(CommandId id, ArgumentParser& parser) {
       return;
     case CommandId::kSandboxCreate:
       AddSandboxOptions(parser);
+      parser.Add({.name = "cgroup",
+                  .placeholder = "DIR",
+                  .help = "a control group (version 2) that the action is "
+                          "started in; what is in it dies with the sandbox"});
       return;
     case CommandId::kSandboxDiff:
       parser.Operands("NAME", 1, 1);

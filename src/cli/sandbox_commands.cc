@@ -17,9 +17,10 @@ namespace casement {
 absl::StatusOr<int> SandboxCreate(Client& client,
                                   const Invocation& invocation) {
   ASSIGN_OR_RETURN(const SandboxSpec spec, SandboxSpecOf(invocation.arguments));
+  CreateOptions options = CreateOptionsOf(invocation.arguments);
+  options.cgroup = invocation.arguments.Get("cgroup");
   ASSIGN_OR_RETURN(const CreatedSandbox created,
-                   client.Create(spec, /*session=*/nullptr,
-                                 CreateOptionsOf(invocation.arguments)));
+                   client.Create(spec, /*session=*/nullptr, options));
   if (!invocation.is_json) {
     // For programs, which want the path as it is.
     Print(absl::StrCat(created.info.path, "\n"));

@@ -169,6 +169,7 @@ v1::CreateRequest RequestFor(const SandboxSpec& spec, const Session* session,
   request.set_nodes_max(spec.nodes_max);
   request.set_reuse(options.never_reuse ? v1::NEVER : v1::AUTO);
   if (session != nullptr) request.set_session_id(session->id());
+  request.set_cgroup(options.cgroup);
   return request;
 }
 

@@ -1,5 +1,6 @@
 #include "control/sandboxes_service.h"
 
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -14,6 +15,9 @@
 
 namespace casement {
 namespace {
+
+// How long the processes of a control group may take to die.
+constexpr absl::Duration kCgroupTimeout = absl::Seconds(5);
 
 v1::InputsPolicy ToMessage(InputsPolicy policy) {
   switch (policy) {
@@ -194,16 +198,39 @@ absl::StatusOr<SandboxInfo> SandboxesService::CreateFor(
   ASSIGN_OR_RETURN(const SandboxSpec spec, SpecOf(peer, request));
   const std::string& session = request.session_id();
   if (!session.empty()) RETURN_IF_ERROR(sessions_.CheckLive(session));
+  std::optional<Cgroup> cgroup;
+  if (!request.cgroup().empty()) {
+    ASSIGN_OR_RETURN(cgroup, Cgroup::Open(request.cgroup(), peer));
+  }
   ASSIGN_OR_RETURN(SandboxInfo info,
                    table_.Create(spec, request.reuse() != v1::NEVER));
+  if (cgroup.has_value()) {
+    MutexLock lock(mu_);
+    cgroups_.insert_or_assign(info.name, *std::move(cgroup));
+  }
   if (session.empty()) return info;
   // The session may have ended in between, and nobody would release this then.
   if (const absl::Status attached = sessions_.Attach(session, info.name);
       !attached.ok()) {
-    table_.Release(info.name, /*stash=*/false).IgnoreError();
+    End(info.name, /*stash=*/false).IgnoreError();
     return attached;
   }
   return info;
+}
+
+absl::Status SandboxesService::End(const std::string& name, bool stash) {
+  std::optional<Cgroup> cgroup;
+  {
+    MutexLock lock(mu_);
+    if (const auto found = cgroups_.find(name); found != cgroups_.end()) {
+      cgroup = std::move(found->second);
+      cgroups_.erase(found);
+    }
+  }
+  // Who does not die may still write: nothing for the next action.
+  const bool is_empty =
+      !cgroup.has_value() || cgroup->Kill(kCgroupTimeout).ok();
+  return table_.Release(name, stash && is_empty);
 }
 
 grpc::Status SandboxesService::Create(grpc::ServerContext* context,
@@ -275,13 +302,13 @@ absl::Status SandboxesService::ReleaseFor(const Peer& peer,
   // First: once it is released, another sandbox of another session can take the
   // name.
   const std::string session = sessions_.Detach(request.name());
-  absl::Status released = table_.Release(request.name(), request.stash());
+  absl::Status released = End(request.name(), request.stash());
   if (released.ok() || session.empty() || absl::IsNotFound(released)) {
     return released;
   }
   // It is still there, so it still has to end with its session.
   if (!sessions_.Attach(session, request.name()).ok()) {
-    return table_.Release(request.name(), /*stash=*/false);
+    return End(request.name(), /*stash=*/false);
   }
   return released;
 }
@@ -331,7 +358,7 @@ grpc::Status SandboxesService::Session(
     contexts_.erase(context);
   }
   for (const std::string& sandbox : sessions_.End(*id)) {
-    table_.Release(sandbox, /*stash=*/false).IgnoreError();
+    End(sandbox, /*stash=*/false).IgnoreError();
   }
   return grpc::Status::OK;
 }

@@ -4,9 +4,12 @@
 
 #include <string>
 
+#include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
 #include "casement/v1/sandboxes.grpc.pb.h"
+#include "control/cgroup.h"
 #include "control/peer.h"
 #include "control/sessions.h"
 #include "vfs/sandbox_table.h"
@@ -45,6 +48,8 @@ class SandboxesService final : public v1::Sandboxes::Service {
   absl::StatusOr<SandboxInfo> CreateFor(const Peer& peer,
                                         const v1::CreateRequest& request);
   absl::Status ReleaseFor(const Peer& peer, const v1::ReleaseRequest& request);
+  // Ends a sandbox with its processes.
+  absl::Status End(const std::string& name, bool stash);
   // NotFound, or PermissionDenied if the sandbox is somebody else's (G24).
   absl::Status CheckAccess(const Peer& peer, absl::string_view name);
 
@@ -54,6 +59,8 @@ class SandboxesService final : public v1::Sandboxes::Service {
   // Of the open sessions.
   absl::flat_hash_set<grpc::ServerContext*> contexts_ ABSL_GUARDED_BY(mu_);
   bool is_ending_ ABSL_GUARDED_BY(mu_) = false;
+  // Of live sandboxes, by name.
+  absl::flat_hash_map<std::string, Cgroup> cgroups_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace casement

@@ -1,28 +1,35 @@
-// The store's upkeep, from a thread of its own.
+// The upkeep of the store and of memory, from a thread of its own.
 #ifndef CASEMENT_DAEMON_MAINTENANCE_H_
 #define CASEMENT_DAEMON_MAINTENANCE_H_
 
+#include <string>
 #include <thread>  // NOLINT
 
 #include "absl/base/thread_annotations.h"
 #include "base/mutex.h"
 #include "store/blob_store.h"
+#include "vfs/sandbox_directory.h"
 
 namespace casement {
 
-// Calls BlobStore::Maintain() each second while it lives.
+// While it lives, each second: calls BlobStore::Maintain(); and if the machine
+// is short of memory, gives up half of the stashes.
 class Maintenance {
  public:
-  // `store` must outlive it.
-  explicit Maintenance(BlobStore& store);
+  // Both must outlive it.
+  Maintenance(BlobStore& store, SandboxDirectory& sandboxes);
   ~Maintenance();
   Maintenance(const Maintenance&) = delete;
   Maintenance& operator=(const Maintenance&) = delete;
 
  private:
   void Run();
+  void MaintainStore();
+  void MaintainMemory();
 
   BlobStore& store_;
+  SandboxDirectory& sandboxes_;
+  std::string last_error_;
   Mutex mu_;
   CondVar stopped_;
   bool stop_ ABSL_GUARDED_BY(mu_) = false;

@@ -222,6 +222,12 @@ void SandboxDirectory::End(const std::vector<Stash>& stashes) {
 
 void SandboxDirectory::DropStashes() { End(stashes_.TakeAll()); }
 
+bool SandboxDirectory::DropHalfOfStashes() {
+  const std::vector<Stash> half = stashes_.TakeHalf();
+  End(half);
+  return !half.empty();
+}
+
 void SandboxDirectory::ReleaseAll() {
   DropStashes();
   std::vector<std::string> names;

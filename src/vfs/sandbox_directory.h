@@ -60,6 +60,8 @@ class SandboxDirectory final
   // Ends them all, and all stashes.
   void ReleaseAll();
   void DropStashes();
+  // Gives up those that are missed least. False if there were none.
+  bool DropHalfOfStashes();
 
   // Since the daemon started.
   struct ReuseCounts {

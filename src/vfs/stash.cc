@@ -78,13 +78,26 @@ std::vector<Stash> Stashes::Add(Stash stash) {
   stashes_.emplace(id, std::move(stash));
   while (static_cast<int64_t>(stashes_.size()) > options_.stashes_max ||
          nodes_ > options_.nodes_max) {
-    const auto least = std::min_element(
-        stashes_.begin(), stashes_.end(), [](const auto& one, const auto& two) {
-          return one.second.nodes < two.second.nodes;
-        });
-    surplus.push_back(RemoveLocked(least->first));
+    surplus.push_back(RemoveLeastLocked());
   }
   return surplus;
+}
+
+Stash Stashes::RemoveLeastLocked() {
+  const auto least = std::min_element(
+      stashes_.begin(), stashes_.end(), [](const auto& one, const auto& two) {
+        return one.second.nodes < two.second.nodes;
+      });
+  return RemoveLocked(least->first);
+}
+
+std::vector<Stash> Stashes::TakeHalf() {
+  std::vector<Stash> half;
+  MutexLock lock(mu_);
+  const size_t count = (stashes_.size() + 1) / 2;
+  half.reserve(count);
+  while (half.size() < count) half.push_back(RemoveLeastLocked());
+  return half;
 }
 
 std::vector<Stashes::Id> Stashes::CandidatesLocked(

@@ -59,6 +59,9 @@ class Stashes {
   std::optional<Choice> Take(const SandboxSpec& spec,
                              const InternedDirectory& root);
 
+  // Half of them, rounded up, to be killed: those of which the kernel knows
+  // least.
+  [[nodiscard]] std::vector<Stash> TakeHalf();
   // All of them, to be killed.
   [[nodiscard]] std::vector<Stash> TakeAll();
   std::vector<Stash> List() const;
@@ -74,6 +77,8 @@ class Stashes {
                                    const InternedDirectory& root) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Stash RemoveLocked(Id id) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // The one that is missed least. There must be one.
+  Stash RemoveLeastLocked() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 
   const Options options_;
   mutable Mutex mu_;

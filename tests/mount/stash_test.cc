@@ -2,7 +2,9 @@
 // told from a fresh one at all is for tests/model/reuse_test.cc to find out.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,11 +14,14 @@
 #include <filesystem>
 #include <functional>
 #include <string>
+#include <thread>  // NOLINT
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "mount/data_paths.h"
 #include "support/running_daemon.h"
+#include "support/temp_directory.h"
+#include "support/test_cgroup.h"
 
 namespace casement {
 namespace {
@@ -313,6 +318,87 @@ TEST_P(Stashes, RunKeepsItsSandboxAndTheNextRunTakesIt) {
   const ProgramResult second = run();
   EXPECT_NE(second.out.find("\"notifications\":"), std::string::npos)
       << second.out << second.err;
+}
+
+// How a process that was killed ended: the signal.
+int EndOf(pid_t process) {
+  int status = 0;
+  EXPECT_EQ(waitpid(process, &status, 0), process);
+  return WTERMSIG(status);
+}
+
+TEST_P(Stashes, ControlGroupIsKilledBeforeItsSandboxIsKept) {
+  const TestCgroup group;
+  ASSERT_TRUE(group.is_made()) << "needs root and a cgroup2 mount";
+  const Digest root = Put();
+  const auto made = daemon_.client().Create({.root = root}, nullptr,
+                                            {.cgroup = group.path()});
+  ASSERT_TRUE(made.ok()) << made.status();
+  const pid_t left = group.Spawn(
+      absl::StrCat("cd ", made->info.path, "/src; exec 3< main.cc; echo > up; ",
+                   "exec sleep 1000"));
+  while (!fs::exists(made->info.path + "/src/up")) usleep(1000);
+  Stash(*made);
+  EXPECT_EQ(EndOf(left), SIGKILL);
+  EXPECT_EQ(Condemned(""), 0);
+  EXPECT_EQ(daemon_.Metric("stashes"), 1);
+  EXPECT_TRUE(Make({.root = root}).reused.has_value());
+}
+
+TEST_P(Stashes, ControlGroupEndsWithItsSession) {
+  const TestCgroup group;
+  ASSERT_TRUE(group.is_made()) << "needs root and a cgroup2 mount";
+  auto session = daemon_.client().StartSession();
+  ASSERT_TRUE(session.ok()) << session.status();
+  const auto made =
+      daemon_.client().Create({}, session->get(), {.cgroup = group.path()});
+  ASSERT_TRUE(made.ok()) << made.status();
+  const pid_t left = group.Spawn("exec sleep 1000");
+  session->reset();
+  EXPECT_EQ(EndOf(left), SIGKILL);
+  EXPECT_TRUE(daemon_.client().List()->empty());
+}
+
+TEST_P(Stashes, ControlGroupThatIsNoneIsRefused) {
+  const ProgramResult result =
+      daemon_.Casement({"sandbox", "create", "--cgroup", daemon_.folder()});
+  EXPECT_EQ(result.exit_status, 1);
+  EXPECT_NE(result.err.find("control group"), std::string::npos) << result.err;
+  EXPECT_TRUE(daemon_.client().List()->empty());
+}
+
+// With /proc/pressure/memory a file of the test's own, for this thread and the
+// daemon that it starts.
+TEST(MemoryPressure, StashesAreGivenUpByHalvesWhileMemoryIsShort) {
+  std::thread([] {
+    const TempDirectory folder;
+    const std::string file = folder / "pressure";
+    WriteFile(file, "some avg10=9.99 avg60=50.00\n");
+    ASSERT_EQ(unshare(CLONE_NEWNS), 0) << "needs root";
+    ASSERT_EQ(mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr), 0);
+    ASSERT_EQ(
+        mount(file.c_str(), "/proc/pressure/memory", nullptr, MS_BIND, nullptr),
+        0);
+    RunningDaemon daemon;
+    std::vector<std::string> names;
+    for (int i = 0; i < 5; ++i) {
+      names.push_back(daemon.client().Create({})->info.name);
+    }
+    for (const std::string& name : names) {
+      ASSERT_TRUE(daemon.client().Release(name, /*stash=*/true).ok());
+    }
+    sleep(2);
+    EXPECT_EQ(daemon.Metric("stashes"), 5);
+    WriteFile(file, "some avg10=10.00 avg60=50.00\n");
+    for (int i = 0; i < 1000 && daemon.Metric("stashes") > 0; ++i) {
+      usleep(10000);
+    }
+    EXPECT_EQ(daemon.Metric("stashes"), 0);
+    EXPECT_EQ(daemon.Metric("stashes_dropped_total"), 5);
+    EXPECT_NE(daemon.log().find("memory is short"), std::string::npos);
+    WriteFile(file, "nothing of the kind\n");
+    EXPECT_TRUE(daemon.client().Create({}).ok());
+  }).join();
 }
 
 TEST_P(Stashes, GoWithTheDaemonWhichLeavesNothingMounted) {

@@ -293,6 +293,14 @@ TEST_F(VerifyTest, OptionsThatCannotBeAreWrongUsage) {
 class RunTest : public CasementTest {
  protected:
   bool NothingIsLeft() { return harness_.table().List().empty(); }
+  // A command that can be told from all others on the machine, in whose
+  // namespace its number is another.
+  static std::string Sleep() { return absl::StrCat("sleep 60.", ::getpid()); }
+  static bool IsAsleep() {
+    return std::system(
+               absl::StrCat("pgrep -f '^", Sleep(), "' > /dev/null").c_str()) ==
+           0;
+  }
 };
 
 TEST_F(RunTest, CollectsOutputsAfterTheCommandsOwnOutput) {
@@ -373,18 +381,24 @@ TEST_F(RunTest, TerminationEndsACommandThatDoesNotCare) {
 }
 
 TEST_F(RunTest, KilledItselfItLeavesNeitherCommandNorSandbox) {
-  Casement(absl::StrCat(
-      "run -- sh -c 'echo $$ > ", files_ / "up", "; exec sleep 60' & ",
-      "while [ ! -s up ]; do sleep 0.02; done; kill -9 $!; wait $! #"));
-  const pid_t command = std::atoi(Slurp(files_ / "up").c_str());
-  ASSERT_GT(command, 0);
+  Casement(absl::StrCat("run -- ", Sleep(), " & while ! pgrep -f '^", Sleep(),
+                        "' > ", files_ / "pid",
+                        "; do sleep 0.02; done; kill -9 $!; wait $! #"));
+  ASSERT_NE(Slurp(files_ / "pid"), "");
   const absl::Time deadline = absl::Now() + absl::Seconds(5);
-  while ((!NothingIsLeft() || ::kill(command, 0) == 0) &&
-         absl::Now() < deadline) {
+  while ((!NothingIsLeft() || IsAsleep()) && absl::Now() < deadline) {
     absl::SleepFor(absl::Milliseconds(10));
   }
   EXPECT_TRUE(NothingIsLeft());
-  EXPECT_NE(::kill(command, 0), 0) << "the command still runs";
+  EXPECT_FALSE(IsAsleep()) << "the command still runs";
+}
+
+TEST_F(RunTest, WhatTheCommandLeftRunningEndsWithIt) {
+  const Result result = Casement(absl::StrCat(
+      "run -- sh -c 'setsid ", Sleep(), " & sleep 0.2; ", "pgrep -f ^sleep'"));
+  EXPECT_EQ(result.exit_status, 0) << result.err;
+  EXPECT_FALSE(IsAsleep());
+  EXPECT_TRUE(NothingIsLeft());
 }
 
 TEST_F(RunTest, ChrootMakesTheSandboxTheRoot) {

@@ -82,26 +82,27 @@ TEST(HumanBytes, ChangesItsUnitInTime) {
 }
 
 TEST(Bubblewrap, BindsTheSandboxAtItsOwnPath) {
-  EXPECT_THAT(
-      BubblewrapWords({.sandbox = "/s", .command = {"true", "-x"}}),
-      ElementsAre("bwrap", "--die-with-parent", "--dev-bind", "/", "/",
-                  "--bind", "/s", "/s", "--chdir", "/s", "--", "true", "-x"));
+  EXPECT_THAT(BubblewrapWords({.sandbox = "/s", .command = {"true", "-x"}}),
+              ElementsAre("bwrap", "--die-with-parent", "--unshare-pid",
+                          "--dev-bind", "/", "/", "--proc", "/proc", "--bind",
+                          "/s", "/s", "--chdir", "/s", "--", "true", "-x"));
 }
 
 TEST(Bubblewrap, MountsInARootOnlyWhatItHasPlacesFor) {
   TempDirectory root;
-  EXPECT_THAT(BubblewrapWords(
-                  {.sandbox = root.path(), .is_root = true, .command = {"t"}}),
-              ElementsAre("bwrap", "--die-with-parent", "--bind", root.path(),
-                          "/", "--chdir", "/", "--", "t"));
+  EXPECT_THAT(
+      BubblewrapWords(
+          {.sandbox = root.path(), .is_root = true, .command = {"t"}}),
+      ElementsAre("bwrap", "--die-with-parent", "--unshare-pid", "--bind",
+                  root.path(), "/", "--chdir", "/", "--", "t"));
   std::filesystem::create_directory(root / "dev");
   std::filesystem::create_directory(root / "tmp");
   std::filesystem::create_symlink("dev", root / "proc");
   EXPECT_THAT(BubblewrapWords(
                   {.sandbox = root.path(), .is_root = true, .command = {"t"}}),
-              ElementsAre("bwrap", "--die-with-parent", "--bind", root.path(),
-                          "/", "--dev", "/dev", "--tmpfs", "/tmp", "--chdir",
-                          "/", "--", "t"));
+              ElementsAre("bwrap", "--die-with-parent", "--unshare-pid",
+                          "--bind", root.path(), "/", "--dev", "/dev",
+                          "--tmpfs", "/tmp", "--chdir", "/", "--", "t"));
 }
 
 }  // namespace
