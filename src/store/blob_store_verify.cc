@@ -17,7 +17,6 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/clock.h"
@@ -310,14 +309,18 @@ absl::StatusOr<int64_t> BlobStore::WalkAllocated() {
 absl::Status BlobStore::AddNameless(absl::flat_hash_set<ino_t>& found,
                                     int64_t& bytes) {
   ASSIGN_OR_RETURN(const struct stat store, disk_.Stat(directory_.get()));
-  std::vector<int> descriptors;
+  std::vector<std::string> names;
   RETURN_IF_ERROR(disk_.ReadDirectory(
       AT_FDCWD, "/proc/self/fd", [&](absl::string_view name, unsigned char) {
-        int fd = -1;
-        if (absl::SimpleAtoi(name, &fd)) descriptors.push_back(fd);
+        names.emplace_back(name);
       }));
-  for (const int fd : descriptors) {
-    const absl::StatusOr<struct stat> attributes = disk_.Stat(fd);
+  for (const std::string& name : names) {
+    // By a descriptor of our own: its owner may close the other at any time.
+    const absl::StatusOr<UniqueFd> file =
+        disk_.Open(AT_FDCWD, absl::StrCat("/proc/self/fd/", name), O_PATH, 0);
+    if (IsOurOwnFault(file.status())) return file.status();
+    if (!file.ok()) continue;
+    const absl::StatusOr<struct stat> attributes = disk_.Stat(file->get());
     if (!attributes.ok() || !S_ISREG(attributes->st_mode) ||
         attributes->st_nlink != 0 || attributes->st_dev != store.st_dev) {
       continue;
