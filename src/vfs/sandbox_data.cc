@@ -123,12 +123,16 @@ absl::StatusOr<size_t> Sandbox::Write(Node& node, int64_t offset,
                                       absl::string_view bytes,
                                       const WriteRequest& request) {
   ASSIGN_OR_RETURN(FileNode* const file, AsFile(node));
+  bool is_dropped = false;
   const absl::StatusOr<size_t> wrote = WithWritable<absl::StatusOr<size_t>>(
-      *file, kAllBytes, [offset, bytes, &request](ScratchFile& scratch) {
-        return request.from_page_cache ? scratch.WriteBack(offset, bytes)
-                                       : scratch.Write(offset, bytes);
+      *file, kAllBytes, [&](ScratchFile& scratch) {
+        return request.from_page_cache
+                   ? scratch.WriteBack(offset, bytes, is_dropped)
+                   : scratch.Write(offset, bytes);
       });
   RETURN_IF_ERROR(wrote.status());
+  // The truncation that was first has set the times.
+  if (is_dropped) return wrote;
   {
     MutexLock lock(mu_);
     WroteLocked(*file);

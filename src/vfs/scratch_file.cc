@@ -88,11 +88,13 @@ absl::StatusOr<size_t> ScratchFile::Write(int64_t offset,
 }
 
 absl::StatusOr<size_t> ScratchFile::WriteBack(int64_t offset,
-                                              absl::string_view bytes) {
+                                              absl::string_view bytes,
+                                              bool& is_dropped) {
   ReaderLock lock(io_mu_);
   const int64_t left = std::max(int64_t{0}, size() - offset);
   const size_t kept = std::min(bytes.size(), static_cast<size_t>(left));
-  if (kept > 0) {
+  is_dropped = kept == 0;
+  if (!is_dropped) {
     ASSIGN_OR_RETURN(const size_t wrote,
                      WriteLocked(offset, bytes.substr(0, kept)));
     if (wrote < kept) return wrote;

@@ -58,8 +58,10 @@ class ScratchFile {
   // has become a blob: its node then has other bytes.
   absl::StatusOr<size_t> Write(int64_t offset, absl::string_view bytes);
   // As Write(), but what would make the file longer is dropped: the kernel may
-  // write a page back that was truncated away in the meantime.
-  absl::StatusOr<size_t> WriteBack(int64_t offset, absl::string_view bytes);
+  // write a page back that was truncated away in the meantime. It is told that
+  // all of it was written; `is_dropped`: whether nothing was.
+  absl::StatusOr<size_t> WriteBack(int64_t offset, absl::string_view bytes,
+                                   bool& is_dropped);
   absl::Status Truncate(int64_t size);
   // From an open file, as copy_file_range(2); at most 64 MiB at once.
   absl::StatusOr<size_t> CopyRange(int from, int64_t from_offset,
