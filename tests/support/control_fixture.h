@@ -1,0 +1,140 @@
+// What tests of the control socket's services share: a server, stubs of what
+// any gRPC client speaks, and blobs to speak of.
+#ifndef CASEMENT_TESTS_SUPPORT_CONTROL_FIXTURE_H_
+#define CASEMENT_TESTS_SUPPORT_CONTROL_FIXTURE_H_
+
+#include <grpcpp/grpcpp.h>
+
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "build/bazel/remote/execution/v2/remote_execution.grpc.pb.h"
+#include "casement/v1/sandboxes.grpc.pb.h"
+#include "casement/v1/store.grpc.pb.h"
+#include "google/bytestream/bytestream.grpc.pb.h"
+#include "gtest/gtest.h"
+#include "support/control_harness.h"
+
+namespace casement {
+
+namespace rev2 = ::build::bazel::remote::execution::v2;
+
+inline constexpr int kMiB = 1 << 20;
+
+inline std::string Pattern(size_t bytes) {
+  std::string pattern(bytes, '\0');
+  for (size_t i = 0; i < bytes; ++i) {
+    pattern[i] = static_cast<char>((i * 2654435761u) >> 13);
+  }
+  return pattern;
+}
+
+inline rev2::Digest MessageOf(const Digest& digest) {
+  rev2::Digest message;
+  message.set_hash(digest.HexHash());
+  message.set_size_bytes(digest.size_bytes());
+  return message;
+}
+
+inline std::string BlobName(const Digest& digest) {
+  return absl::StrCat("blobs/", digest.HexHash(), "/", digest.size_bytes());
+}
+
+inline std::string UploadName(const Digest& digest) {
+  return absl::StrCat("any/instance/uploads/1-2-3/", BlobName(digest));
+}
+
+template <typename Condition>
+bool Eventually(absl::Duration timeout, const Condition& condition) {
+  const absl::Time deadline = absl::Now() + timeout;
+  while (!condition()) {
+    if (absl::Now() > deadline) return false;
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  return true;
+}
+
+class ControlServerTest : public ::testing::Test {
+ protected:
+  explicit ControlServerTest(ControlServer::Options options = {})
+      : harness_(std::move(options)),
+        channel_(NewChannel()),
+        cas_(rev2::ContentAddressableStorage::NewStub(channel_)),
+        bytes_(google::bytestream::ByteStream::NewStub(channel_)),
+        sandboxes_(v1::Sandboxes::NewStub(channel_)),
+        store_(v1::Store::NewStub(channel_)) {}
+
+  std::shared_ptr<grpc::Channel> NewChannel() {
+    grpc::ChannelArguments arguments;
+    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    arguments.SetMaxReceiveMessageSize(-1);
+    return grpc::CreateCustomChannel(absl::StrCat("unix:", harness_.socket()),
+                                     grpc::InsecureChannelCredentials(),
+                                     arguments);
+  }
+
+  Digest PutNow(const std::string& bytes) {
+    const Digest digest = Digest::Of(bytes);
+    EXPECT_TRUE(harness_.store().Put(digest, bytes).ok());
+    return digest;
+  }
+
+  grpc::Status Read(const std::string& name, int64_t offset, int64_t limit,
+                    std::string* got) {
+    google::bytestream::ReadRequest request;
+    request.set_resource_name(name);
+    request.set_read_offset(offset);
+    request.set_read_limit(limit);
+    grpc::ClientContext context;
+    auto reader = bytes_->Read(&context, request);
+    google::bytestream::ReadResponse response;
+    while (reader->Read(&response)) got->append(response.data());
+    return reader->Finish();
+  }
+
+  // Sends the pieces as they are.
+  grpc::Status Write(
+      const std::vector<google::bytestream::WriteRequest>& pieces,
+      google::bytestream::WriteResponse* response) {
+    grpc::ClientContext context;
+    auto writer = bytes_->Write(&context, response);
+    for (const google::bytestream::WriteRequest& piece : pieces) {
+      if (!writer->Write(piece)) break;
+    }
+    writer->WritesDone();
+    return writer->Finish();
+  }
+
+  google::bytestream::WriteRequest Piece(const std::string& name,
+                                         int64_t offset,
+                                         const std::string& data,
+                                         bool is_last) {
+    google::bytestream::WriteRequest request;
+    request.set_resource_name(name);
+    request.set_write_offset(offset);
+    request.set_data(data);
+    request.set_finish_write(is_last);
+    return request;
+  }
+
+  grpc::Status Create(const v1::CreateRequest& request, v1::Sandbox* sandbox) {
+    grpc::ClientContext context;
+    return sandboxes_->Create(&context, request, sandbox);
+  }
+
+  ControlHarness harness_;
+  std::shared_ptr<grpc::Channel> channel_;
+  std::unique_ptr<rev2::ContentAddressableStorage::Stub> cas_;
+  std::unique_ptr<google::bytestream::ByteStream::Stub> bytes_;
+  std::unique_ptr<v1::Sandboxes::Stub> sandboxes_;
+  std::unique_ptr<v1::Store::Stub> store_;
+};
+
+}  // namespace casement
+
+#endif  // CASEMENT_TESTS_SUPPORT_CONTROL_FIXTURE_H_
