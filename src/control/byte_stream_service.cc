@@ -5,10 +5,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/compression.h"
 #include "base/status.h"
 #include "control/missing_blob.h"
 #include "control/request_limits.h"
@@ -24,7 +26,8 @@ using google::bytestream::WriteRequest;
 
 // Where to stop reading: an offset from the blob's start.
 absl::StatusOr<int64_t> EndOf(const ReadRequest& request,
-                              const Digest& digest) {
+                              const ResourceName& name) {
+  const Digest& digest = name.digest;
   const int64_t size = digest.size_bytes();
   if (request.read_offset() < 0 || request.read_offset() > size) {
     return absl::OutOfRangeError(absl::StrCat("blob ", digest.ToString(),
@@ -35,39 +38,61 @@ absl::StatusOr<int64_t> EndOf(const ReadRequest& request,
     return absl::InvalidArgumentError(absl::StrCat(
         "blob ", digest.ToString(), ": read limit ", request.read_limit()));
   }
+  if (name.is_zstd && request.read_limit() != 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("blob ", digest.ToString(),
+                     ": a read limit, which compressed blobs do not have"));
+  }
   const int64_t left = size - request.read_offset();
   if (request.read_limit() == 0 || request.read_limit() > left) return size;
   return request.read_offset() + request.read_limit();
 }
 
+// Makes `data` the bytes from `offset` on, at most kPieceBytes.
+absl::Status ReadPiece(BlobStore& store, const OpenBlob& blob, int64_t offset,
+                       int64_t end, std::string& data) {
+  data.resize(std::min<int64_t>(kPieceBytes, end - offset));
+  if (data.empty()) return absl::OkStatus();
+  const ssize_t got = ::pread(blob.fd(), data.data(), data.size(), offset);
+  if (got < 0) {
+    return ErrnoStatus(errno, "reading blob ", blob.digest().ToString());
+  }
+  if (got == 0) {
+    store.DropDamaged(blob.digest());
+    return absl::DataLossError(absl::StrCat("blob ", blob.digest().ToString(),
+                                            ": damaged, its file ends at ",
+                                            offset, " bytes; it is dropped"));
+  }
+  data.resize(got);
+  return absl::OkStatus();
+}
+
 absl::Status WritePieces(BlobStore& store, const ReadRequest& request,
                          grpc::ServerWriter<ReadResponse>& writer) {
-  ASSIGN_OR_RETURN(const Digest digest, ParseReadName(request.resource_name()));
-  ASSIGN_OR_RETURN(const int64_t end, EndOf(request, digest));
+  ASSIGN_OR_RETURN(const ResourceName name,
+                   ParseReadName(request.resource_name()));
+  ASSIGN_OR_RETURN(const int64_t end, EndOf(request, name));
   const absl::StatusOr<std::shared_ptr<const OpenBlob>> blob =
-      store.OpenDigest(digest);
-  if (!blob.ok()) return NamingBlob(blob.status(), digest);
+      store.OpenDigest(name.digest);
+  if (!blob.ok()) return NamingBlob(blob.status(), name.digest);
+  std::optional<ZstdCompressor> compressor;
+  if (name.is_zstd) compressor.emplace();
   ReadResponse response;
   std::string& data = *response.mutable_data();
-  for (int64_t offset = request.read_offset(); offset < end;) {
-    data.resize(std::min<int64_t>(kPieceBytes, end - offset));
-    const ssize_t got =
-        ::pread((*blob)->fd(), data.data(), data.size(), offset);
-    if (got < 0) {
-      return ErrnoStatus(errno, "reading blob ", digest.ToString());
+  std::string plain;
+  int64_t offset = request.read_offset();
+  do {
+    std::string& piece = compressor.has_value() ? plain : data;
+    RETURN_IF_ERROR(ReadPiece(store, **blob, offset, end, piece));
+    offset += static_cast<int64_t>(piece.size());
+    if (compressor.has_value()) {
+      data.clear();
+      compressor->Compress(plain, /*is_last=*/offset == end, data);
     }
-    if (got == 0) {
-      store.DropDamaged(digest);
-      return absl::DataLossError(
-          absl::StrCat("blob ", digest.ToString(), ": damaged, its file ends ",
-                       "at ", offset, " bytes; it is dropped"));
-    }
-    data.resize(got);
-    offset += got;
-    if (!writer.Write(response)) {
+    if (!data.empty() && !writer.Write(response)) {
       return absl::CancelledError("the peer is gone");
     }
-  }
+  } while (offset < end);
   return absl::OkStatus();
 }
 
@@ -76,28 +101,76 @@ absl::Status WrongPiece(const Digest& digest, absl::string_view why) {
       absl::StrCat("upload of ", digest.ToString(), ": ", why));
 }
 
-// Stores what comes from `reader`, whose first message is `piece`.
-absl::Status Store(BlobStore& store, const Digest& digest, WriteRequest piece,
-                   grpc::ServerReader<WriteRequest>& reader) {
-  const std::string name = piece.resource_name();
-  ASSIGN_OR_RETURN(const std::unique_ptr<Upload> upload,
-                   store.StartUpload(digest));
-  for (;;) {
-    if (!piece.resource_name().empty() && piece.resource_name() != name) {
-      return WrongPiece(digest, "the resource name changed on the way");
+// One stream's part of an upload: all of it, or what is left of one that was
+// kept.
+class Reception {
+ public:
+  Reception(BlobStore& store, PendingUploads& pending, const ResourceName& name)
+      : store_(store), pending_(pending), blob_(name) {}
+
+  // Stores what comes from `reader`, whose first message is `piece`. The offset
+  // at its end, as the client counts.
+  absl::StatusOr<int64_t> Receive(WriteRequest piece,
+                                  grpc::ServerReader<WriteRequest>& reader) {
+    const std::string name = piece.resource_name();
+    RETURN_IF_ERROR(Begin(name, piece.write_offset()));
+    for (;;) {
+      if (!piece.resource_name().empty() && piece.resource_name() != name) {
+        return WrongPiece(blob_.digest, "the resource name changed on the way");
+      }
+      if (piece.write_offset() != offset_) {
+        return WrongOffset(piece.write_offset(), offset_);
+      }
+      RETURN_IF_ERROR(Add(piece.data()));
+      if (piece.finish_write()) break;
+      if (!reader.Read(&piece)) {
+        pending_.Keep(name, std::move(upload_));
+        return WrongPiece(blob_.digest, "the last piece is missing");
+      }
     }
-    if (piece.write_offset() != upload->written_bytes()) {
-      return WrongPiece(
-          digest, absl::StrCat("a piece for offset ", piece.write_offset(),
-                               " instead of ", upload->written_bytes()));
+    if (decompressor_.has_value() && !decompressor_->is_complete()) {
+      return WrongPiece(blob_.digest, "zstd: the last frame is cut");
     }
-    RETURN_IF_ERROR(upload->Write(piece.data()));
-    if (piece.finish_write()) return upload->Commit();
-    if (!reader.Read(&piece)) {
-      return WrongPiece(digest, "the last piece is missing");
-    }
+    RETURN_IF_ERROR(upload_->Commit());
+    return offset_;
   }
-}
+
+ private:
+  absl::Status Begin(const std::string& name, int64_t offset) {
+    if (blob_.is_zstd) decompressor_.emplace();
+    offset_ = offset;
+    if (offset == 0) {
+      pending_.Drop(name);
+      ASSIGN_OR_RETURN(upload_, store_.StartUpload(blob_.digest));
+      return absl::OkStatus();
+    }
+    upload_ = pending_.Take(name, offset);
+    if (upload_ != nullptr) return absl::OkStatus();
+    return WrongOffset(offset, pending_.WrittenBytes(name).value_or(0));
+  }
+
+  absl::Status WrongOffset(int64_t given, int64_t expected) {
+    return WrongPiece(blob_.digest, absl::StrCat("a piece for offset ", given,
+                                                 " instead of ", expected));
+  }
+
+  // A compressed upload's offsets begin with the blob's, and then count the
+  // bytes on the wire (REv2).
+  absl::Status Add(absl::string_view data) {
+    offset_ += static_cast<int64_t>(data.size());
+    if (!decompressor_.has_value()) return upload_->Write(data);
+    return decompressor_->Decompress(data, [this](absl::string_view bytes) {
+      return upload_->Write(bytes);
+    });
+  }
+
+  BlobStore& store_;
+  PendingUploads& pending_;
+  const ResourceName blob_;
+  std::unique_ptr<Upload> upload_;
+  std::optional<ZstdDecompressor> decompressor_;
+  int64_t offset_ = 0;
+};
 
 }  // namespace
 
@@ -114,16 +187,20 @@ grpc::Status ByteStreamService::Write(
   if (!reader->Read(&first)) {
     return ToGrpc(absl::InvalidArgumentError("upload: no piece came"));
   }
-  const absl::StatusOr<Digest> digest = ParseWriteName(first.resource_name());
-  if (!digest.ok()) return ToGrpc(digest.status());
-  if (store_.Contains(*digest)) {
-    store_.Touch(*digest);
-  } else if (const absl::Status stored =
-                 Store(store_, *digest, std::move(first), *reader);
-             !stored.ok()) {
-    return ToGrpc(stored);
+  const absl::StatusOr<ResourceName> name =
+      ParseWriteName(first.resource_name());
+  if (!name.ok()) return ToGrpc(name.status());
+  if (store_.Contains(name->digest)) {
+    store_.Touch(name->digest);
+    pending_.Drop(first.resource_name());
+    response->set_committed_size(name->is_zstd ? -1
+                                               : name->digest.size_bytes());
+    return grpc::Status::OK;
   }
-  response->set_committed_size(digest->size_bytes());
+  const absl::StatusOr<int64_t> received =
+      Reception(store_, pending_, *name).Receive(std::move(first), *reader);
+  if (!received.ok()) return ToGrpc(received.status());
+  response->set_committed_size(*received);
   return grpc::Status::OK;
 }
 
@@ -131,14 +208,20 @@ grpc::Status ByteStreamService::QueryWriteStatus(
     grpc::ServerContext*,
     const google::bytestream::QueryWriteStatusRequest* request,
     google::bytestream::QueryWriteStatusResponse* response) {
-  const absl::StatusOr<Digest> digest =
+  const absl::StatusOr<ResourceName> name =
       ParseWriteName(request->resource_name());
-  if (!digest.ok()) return ToGrpc(digest.status());
-  if (!store_.Contains(*digest)) {
-    return ToGrpc(NamingBlob(absl::NotFoundError(""), *digest));
+  if (!name.ok()) return ToGrpc(name.status());
+  if (store_.Contains(name->digest)) {
+    response->set_committed_size(name->digest.size_bytes());
+    response->set_complete(true);
+    return grpc::Status::OK;
   }
-  response->set_committed_size(digest->size_bytes());
-  response->set_complete(true);
+  const std::optional<int64_t> written =
+      pending_.WrittenBytes(request->resource_name());
+  if (!written.has_value()) {
+    return ToGrpc(NamingBlob(absl::NotFoundError(""), name->digest));
+  }
+  response->set_committed_size(*written);
   return grpc::Status::OK;
 }
 

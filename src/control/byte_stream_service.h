@@ -1,8 +1,9 @@
 // google.bytestream.ByteStream over BlobStore: blobs of any size, piece by
-// piece, in constant memory.
+// piece, in constant memory. An upload that breaks off can be gone on with.
 #ifndef CASEMENT_CONTROL_BYTE_STREAM_SERVICE_H_
 #define CASEMENT_CONTROL_BYTE_STREAM_SERVICE_H_
 
+#include "control/pending_uploads.h"
 #include "google/bytestream/bytestream.grpc.pb.h"
 #include "store/blob_store.h"
 
@@ -10,7 +11,8 @@ namespace casement {
 
 class ByteStreamService final : public google::bytestream::ByteStream::Service {
  public:
-  explicit ByteStreamService(BlobStore& store) : store_(store) {}
+  ByteStreamService(BlobStore& store, PendingUploads::Options pending)
+      : store_(store), pending_(pending) {}
 
   grpc::Status Read(
       grpc::ServerContext* context,
@@ -27,6 +29,7 @@ class ByteStreamService final : public google::bytestream::ByteStream::Service {
 
  private:
   BlobStore& store_;
+  PendingUploads pending_;
 };
 
 }  // namespace casement

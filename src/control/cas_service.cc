@@ -11,6 +11,7 @@
 #include "absl/strings/escaping.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "base/compression.h"
 #include "base/status.h"
 #include "control/digest_message.h"
 #include "control/missing_blob.h"
@@ -39,13 +40,23 @@ absl::Status CheckBatch(int64_t bytes) {
 
 absl::Status Update(BlobStore& store,
                     const rev2::BatchUpdateBlobsRequest::Request& request) {
-  if (request.compressor() != rev2::Compressor::IDENTITY) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("compressor ", static_cast<int>(request.compressor()),
-                     ": only IDENTITY is known"));
-  }
   ASSIGN_OR_RETURN(const Digest digest, FromMessage(request.digest()));
-  return store.Put(digest, request.data());
+  switch (request.compressor()) {
+    case rev2::Compressor::IDENTITY:
+      return store.Put(digest, request.data());
+    case rev2::Compressor::ZSTD: {
+      const absl::StatusOr<std::string> bytes =
+          ZstdDecompress(request.data(), digest.size_bytes());
+      if (!bytes.ok()) {
+        return Annotate(bytes.status(), "storing ", digest.ToString());
+      }
+      return store.Put(digest, *bytes);
+    }
+    default:
+      return absl::InvalidArgumentError(
+          absl::StrCat("compressor ", static_cast<int>(request.compressor()),
+                       ": only IDENTITY and ZSTD are known"));
+  }
 }
 
 absl::StatusOr<std::string> ReadBlob(BlobStore& store,
@@ -57,12 +68,29 @@ absl::StatusOr<std::string> ReadBlob(BlobStore& store,
   return bytes;
 }
 
-// Sums up sizes without overflow: each is at least 0.
+// Compressed, if that makes it smaller.
+void SetData(std::string bytes, bool may_compress,
+             rev2::BatchReadBlobsResponse::Response& result) {
+  if (may_compress) {
+    std::string compressed = ZstdCompress(bytes);
+    if (compressed.size() < bytes.size()) {
+      result.set_compressor(rev2::Compressor::ZSTD);
+      bytes = std::move(compressed);
+    }
+  }
+  result.set_data(std::move(bytes));
+}
+
+// What counts in a batch: without overflow, and at least 0.
+int64_t BytesOf(const DigestMessage& digest) {
+  return std::clamp<int64_t>(digest.size_bytes(), 0, kBatchBytesMax + 1);
+}
+
 template <typename Messages>
 int64_t TotalBytes(const Messages& digests) {
   int64_t total = 0;
   for (const DigestMessage& digest : digests) {
-    total += std::clamp<int64_t>(digest.size_bytes(), 0, kBatchBytesMax + 1);
+    total += BytesOf(digest);
   }
   return total;
 }
@@ -179,7 +207,10 @@ grpc::Status CasService::BatchUpdateBlobs(
     rev2::BatchUpdateBlobsResponse* response) {
   absl::Status allowed = CheckFunction(request->digest_function());
   int64_t bytes = 0;
-  for (const auto& update : request->requests()) bytes += update.data().size();
+  for (const auto& update : request->requests()) {
+    // Of the blob as well: what is compressed is held in memory.
+    bytes += std::max<int64_t>(update.data().size(), BytesOf(update.digest()));
+  }
   if (allowed.ok()) allowed = CheckBatch(bytes);
   if (!allowed.ok()) return ToGrpc(allowed);
   for (const auto& update : request->requests()) {
@@ -196,13 +227,17 @@ grpc::Status CasService::BatchReadBlobs(
   absl::Status allowed = CheckFunction(request->digest_function());
   if (allowed.ok()) allowed = CheckBatch(TotalBytes(request->digests()));
   if (!allowed.ok()) return ToGrpc(allowed);
+  const auto& compressors = request->acceptable_compressors();
+  const bool may_compress =
+      std::find(compressors.begin(), compressors.end(),
+                rev2::Compressor::ZSTD) != compressors.end();
   for (const DigestMessage& digest : request->digests()) {
     auto& result = *response->add_responses();
     *result.mutable_digest() = digest;
     absl::StatusOr<std::string> bytes =
         ReadBlob(store_, digest, kBatchBytesMax);
     *result.mutable_status() = ToProto(bytes.status());
-    if (bytes.ok()) *result.mutable_data() = *std::move(bytes);
+    if (bytes.ok()) SetData(*std::move(bytes), may_compress, result);
   }
   return grpc::Status::OK;
 }
@@ -221,6 +256,8 @@ grpc::Status CapabilitiesService::GetCapabilities(
   cache.set_max_batch_total_size_bytes(kBatchBytesMax);
   cache.set_symlink_absolute_path_strategy(
       rev2::SymlinkAbsolutePathStrategy::ALLOWED);
+  cache.add_supported_compressors(rev2::Compressor::ZSTD);
+  cache.add_supported_batch_update_compressors(rev2::Compressor::ZSTD);
   response->mutable_low_api_version()->set_major(2);
   response->mutable_high_api_version()->set_major(2);
   return grpc::Status::OK;

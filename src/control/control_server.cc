@@ -39,6 +39,8 @@ namespace {
 
 // How long calls may still run when the server stops.
 constexpr std::chrono::seconds kGrace{1};
+// Uploads that broke off get at most this part of the store.
+constexpr int64_t kPendingShare = 4;
 // How long to wait when no descriptor is free to accept with.
 constexpr std::chrono::milliseconds kAcceptPause{50};
 // gRPC's own pollers, besides the calls.
@@ -56,7 +58,9 @@ struct ControlServer::Rep {
         store_service(store, directories, table, sessions, options.mount_path,
                       std::move(metrics)),
         cas(store),
-        byte_stream(store) {}
+        byte_stream(store, {.bytes_max =
+                                store.GetStats().capacity_bytes / kPendingShare,
+                            .patience = options.upload_patience}) {}
 
   absl::Status StartGrpc();
   // The accept thread: until `stop` can be read.

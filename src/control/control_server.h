@@ -45,6 +45,8 @@ class ControlServer {
     size_t calls_max = 64;
     // Of one user. Past it, new ones are closed.
     size_t connections_of_user_max = 1024;
+    // How long an upload that broke off is kept for its client to go on.
+    absl::Duration upload_patience = absl::Seconds(60);
     // How long a connection may take to begin as HTTP/2 does.
     absl::Duration connection_patience = absl::Seconds(10);
   };

@@ -26,35 +26,55 @@ absl::Status CheckLength(absl::string_view name) {
       name, absl::StrCat("longer than ", kResourceNameBytesMax, " bytes"));
 }
 
-absl::StatusOr<Digest> DigestOf(absl::string_view name, absl::string_view hash,
-                                absl::string_view size) {
+using Place = Segments::const_iterator;
+
+bool IsBlobs(absl::string_view segment) {
+  return segment == "blobs" || segment == "compressed-blobs";
+}
+
+// How many segments name the blob, from "blobs" or "compressed-blobs" on.
+int SegmentsFrom(Place blobs) { return *blobs == "blobs" ? 3 : 4; }
+
+// All of them are there.
+absl::StatusOr<ResourceName> NameFrom(absl::string_view name, Place blobs) {
+  const bool is_compressed = *blobs != "blobs";
+  if (is_compressed && blobs[1] != "zstd") {
+    return Malformed(name, "the only compressor is zstd");
+  }
+  const Place hash = blobs + (is_compressed ? 2 : 1);
   const absl::StatusOr<Digest> digest =
-      Digest::Parse(absl::StrCat(hash, "-", size));
+      Digest::Parse(absl::StrCat(hash[0], "-", hash[1]));
   if (!digest.ok()) return Malformed(name, digest.status().message());
-  return digest;
+  return ResourceName{.digest = *digest, .is_zstd = is_compressed};
 }
 
 }  // namespace
 
-absl::StatusOr<Digest> ParseReadName(absl::string_view name) {
+absl::StatusOr<ResourceName> ParseReadName(absl::string_view name) {
   RETURN_IF_ERROR(CheckLength(name));
   const Segments segments = absl::StrSplit(name, '/');
-  const auto blobs = std::find(segments.begin(), segments.end(), "blobs");
-  if (segments.end() - blobs != 3) {
-    return Malformed(name, "not [INSTANCE/]blobs/<hash>/<size>");
+  const Place blobs = std::find_if(segments.begin(), segments.end(), IsBlobs);
+  if (blobs == segments.end() ||
+      segments.end() - blobs != SegmentsFrom(blobs)) {
+    return Malformed(
+        name,
+        "not [INSTANCE/]blobs/<hash>/<size>, nor with compressed-blobs/zstd");
   }
-  return DigestOf(name, blobs[1], blobs[2]);
+  return NameFrom(name, blobs);
 }
 
-absl::StatusOr<Digest> ParseWriteName(absl::string_view name) {
+absl::StatusOr<ResourceName> ParseWriteName(absl::string_view name) {
   RETURN_IF_ERROR(CheckLength(name));
   const Segments segments = absl::StrSplit(name, '/');
-  const auto uploads = std::find(segments.begin(), segments.end(), "uploads");
-  if (segments.end() - uploads < 5 || uploads[1].empty() ||
-      uploads[2] != "blobs") {
-    return Malformed(name, "not [INSTANCE/]uploads/<uuid>/blobs/<hash>/<size>");
+  const Place uploads = std::find(segments.begin(), segments.end(), "uploads");
+  if (segments.end() - uploads < 3 || uploads[1].empty() ||
+      !IsBlobs(uploads[2]) ||
+      segments.end() - uploads < 2 + SegmentsFrom(uploads + 2)) {
+    return Malformed(name,
+                     "not [INSTANCE/]uploads/<uuid>/blobs/<hash>/<size>, nor "
+                     "with compressed-blobs/zstd");
   }
-  return DigestOf(name, uploads[3], uploads[4]);
+  return NameFrom(name, uploads + 2);
 }
 
 }  // namespace casement

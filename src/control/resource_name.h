@@ -1,6 +1,11 @@
-// What ByteStream calls a blob: "[INSTANCE/]blobs/<hash>/<size>" to read, and
-// "[INSTANCE/]uploads/<uuid>/blobs/<hash>/<size>[/METADATA]" to write (REv2).
-// INSTANCE and METADATA may hold slashes; both are passed over.
+// What ByteStream calls a blob (REv2): to read
+//   [INSTANCE/]blobs/<hash>/<size>
+//   [INSTANCE/]compressed-blobs/zstd/<hash>/<size>
+// and to write
+//   [INSTANCE/]uploads/<uuid>/blobs/<hash>/<size>[/METADATA]
+//   [INSTANCE/]uploads/<uuid>/compressed-blobs/zstd/<hash>/<size>[/METADATA]
+// Hash and size are those of the blob, compressed or not. INSTANCE and METADATA
+// may hold slashes; both are passed over.
 #ifndef CASEMENT_CONTROL_RESOURCE_NAME_H_
 #define CASEMENT_CONTROL_RESOURCE_NAME_H_
 
@@ -14,9 +19,14 @@ namespace casement {
 
 inline constexpr size_t kResourceNameBytesMax = 4096;
 
+struct ResourceName {
+  Digest digest;
+  bool is_zstd = false;  // How its bytes travel.
+};
+
 // InvalidArgument, saying why, for any other name.
-absl::StatusOr<Digest> ParseReadName(absl::string_view name);
-absl::StatusOr<Digest> ParseWriteName(absl::string_view name);
+absl::StatusOr<ResourceName> ParseReadName(absl::string_view name);
+absl::StatusOr<ResourceName> ParseWriteName(absl::string_view name);
 
 }  // namespace casement
 

@@ -10,13 +10,15 @@
 namespace casement {
 namespace {
 
-void CheckNames(const absl::StatusOr<Digest>& digest, absl::string_view name) {
-  if (!digest.ok()) {
-    CASEMENT_CHECK(absl::IsInvalidArgument(digest.status()));
+void CheckNames(const absl::StatusOr<ResourceName>& parsed,
+                absl::string_view name) {
+  if (!parsed.ok()) {
+    CASEMENT_CHECK(absl::IsInvalidArgument(parsed.status()));
     return;
   }
-  CASEMENT_CHECK(
-      absl::StrContains(name, absl::StrCat("blobs/", digest->HexHash(), "/")));
+  CASEMENT_CHECK(absl::StrContains(
+      name, absl::StrCat(parsed->is_zstd ? "blobs/zstd/" : "blobs/",
+                         parsed->digest.HexHash(), "/")));
 }
 
 }  // namespace

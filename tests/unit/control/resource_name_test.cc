@@ -15,11 +15,29 @@ std::string Blob() {
 
 TEST(ResourceName, MayHaveAnInstanceOfAnyDepth) {
   for (const char* instance : {"", "main/", "a/b/c/"}) {
-    EXPECT_EQ(*ParseReadName(absl::StrCat(instance, Blob())),
+    EXPECT_EQ(ParseReadName(absl::StrCat(instance, Blob()))->digest,
               Digest::Of("hello"));
-    EXPECT_EQ(*ParseWriteName(absl::StrCat(instance, "uploads/u-u/", Blob())),
-              Digest::Of("hello"));
+    EXPECT_EQ(
+        ParseWriteName(absl::StrCat(instance, "uploads/u-u/", Blob()))->digest,
+        Digest::Of("hello"));
   }
+}
+
+TEST(ResourceName, SaysHowTheBytesTravel) {
+  const std::string hash = Digest::Of("hello").HexHash();
+  const std::string zstd = absl::StrCat("compressed-blobs/zstd/", hash, "/5");
+  EXPECT_FALSE(ParseReadName(Blob())->is_zstd);
+  EXPECT_FALSE(ParseWriteName(absl::StrCat("uploads/u/", Blob()))->is_zstd);
+  for (const char* const suffix : {"", "/meta/data"}) {
+    const auto name =
+        ParseWriteName(absl::StrCat("i/uploads/u/", zstd, suffix));
+    ASSERT_TRUE(name.ok()) << name.status();
+    EXPECT_TRUE(name->is_zstd);
+    EXPECT_EQ(name->digest, Digest::Of("hello"));
+  }
+  ASSERT_TRUE(ParseReadName(absl::StrCat("i/", zstd)).ok());
+  EXPECT_TRUE(ParseReadName(absl::StrCat("i/", zstd))->is_zstd);
+  EXPECT_EQ(ParseReadName(zstd)->digest, Digest::Of("hello"));
 }
 
 TEST(ResourceName, OfAnUploadMayHaveMetadata) {
@@ -34,7 +52,10 @@ TEST(ResourceName, OfAnotherKindIsInvalid) {
         absl::StrCat("blobs/", hash, "/5/more"),
         absl::StrCat("blobs/", hash, "/+5"), absl::StrCat("blobs/", hash, "/"),
         absl::StrCat("blobs/", hash, "/05"), absl::StrCat("blobs//5"),
-        absl::StrCat("compressed-blobs/zstd/", hash, "/5"),
+        absl::StrCat("compressed-blobs/", hash, "/5"),
+        absl::StrCat("compressed-blobs/lzma/", hash, "/5"),
+        absl::StrCat("compressed-blobs/zstd/", hash),
+        std::string("compressed-blobs"), std::string("compressed-blobs/zstd"),
         std::string(5000, '/')}) {
     EXPECT_TRUE(absl::IsInvalidArgument(ParseReadName(name).status())) << name;
     EXPECT_TRUE(
