@@ -154,7 +154,8 @@ absl::StatusOr<int64_t> SkipOf(const rev2::GetTreeRequest& request) {
   return skip;
 }
 
-absl::Status WriteTree(BlobStore& store, const rev2::GetTreeRequest& request,
+absl::Status WriteTree(BlobStore& store, const grpc::ServerContext& context,
+                       const rev2::GetTreeRequest& request,
                        grpc::ServerWriter<rev2::GetTreeResponse>& writer) {
   RETURN_IF_ERROR(CheckFunction(request.digest_function()));
   ASSIGN_OR_RETURN(const Digest root, FromMessage(request.root_digest()));
@@ -163,6 +164,7 @@ absl::Status WriteTree(BlobStore& store, const rev2::GetTreeRequest& request,
   size_t page_bytes = 0;
   TreeWalk walk(store, root);
   for (int64_t found = 0; !walk.done();) {
+    if (context.IsCancelled()) return absl::CancelledError("the peer is gone");
     rev2::Directory directory;
     const absl::Status next = walk.Next(directory);
     if (absl::IsNotFound(next) && found > 0) continue;
@@ -171,7 +173,10 @@ absl::Status WriteTree(BlobStore& store, const rev2::GetTreeRequest& request,
     page_bytes += directory.ByteSizeLong();
     page.add_directories()->Swap(&directory);
     if (request.page_size() > 0) {
-      if (page.directories_size() < request.page_size()) continue;
+      if (page.directories_size() < request.page_size() &&
+          page_bytes < kPieceBytes) {
+        continue;
+      }
       if (!walk.done()) page.set_next_page_token(absl::StrCat(found));
       break;
     }
@@ -243,9 +248,9 @@ grpc::Status CasService::BatchReadBlobs(
 }
 
 grpc::Status CasService::GetTree(
-    grpc::ServerContext*, const rev2::GetTreeRequest* request,
+    grpc::ServerContext* context, const rev2::GetTreeRequest* request,
     grpc::ServerWriter<rev2::GetTreeResponse>* writer) {
-  return ToGrpc(WriteTree(store_, *request, *writer));
+  return ToGrpc(WriteTree(store_, *context, *request, *writer));
 }
 
 grpc::Status CapabilitiesService::GetCapabilities(

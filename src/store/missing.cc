@@ -27,6 +27,12 @@ absl::Status MissingBlobsStatus(absl::Span<const Digest> missing) {
     absl::StrAppend(&message, i == 0 ? ": " : ", ", missing[i].ToString());
   }
   if (missing.size() > kNamedMax) absl::StrAppend(&message, ", ...");
+  absl::Status status = absl::FailedPreconditionError(message);
+  AddMissing(missing, status);
+  return status;
+}
+
+void AddMissing(absl::Span<const Digest> missing, absl::Status& status) {
   google::rpc::PreconditionFailure failure;
   for (const Digest& digest :
        missing.subspan(0, std::min(missing.size(), kViolationsMax))) {
@@ -38,9 +44,7 @@ absl::Status MissingBlobsStatus(absl::Span<const Digest> missing) {
   }
   std::string payload;
   CASEMENT_CHECK(failure.SerializeToString(&payload));
-  absl::Status status = absl::FailedPreconditionError(message);
   status.SetPayload(kPreconditionFailureType, absl::Cord(payload));
-  return status;
 }
 
 }  // namespace casement

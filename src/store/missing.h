@@ -18,6 +18,9 @@ inline constexpr char kPreconditionFailureType[] =
 // "blobs/<hash>/<size>".
 absl::Status MissingBlobsStatus(absl::Span<const Digest> missing);
 
+// Adds that payload to an error.
+void AddMissing(absl::Span<const Digest> missing, absl::Status& status);
+
 }  // namespace casement
 
 #endif  // CASEMENT_STORE_MISSING_H_

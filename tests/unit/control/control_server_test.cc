@@ -246,6 +246,37 @@ TEST_F(ControlServerTest, ReadsTakeOffsetsAndLimits) {
   }
 }
 
+// As REv2's clients find out what they have to send again.
+TEST_F(ControlServerTest, ErrorsNameMissingBlobsInTheirDetails) {
+  const Digest absent = Digest::Of("absent");
+  const auto expect_named = [&](const google::rpc::Status& status) {
+    EXPECT_EQ(status.code(), StatusCode::NOT_FOUND);
+    ASSERT_EQ(status.details_size(), 1);
+    google::rpc::PreconditionFailure failure;
+    ASSERT_TRUE(status.details(0).UnpackTo(&failure));
+    ASSERT_EQ(failure.violations_size(), 1);
+    EXPECT_EQ(failure.violations(0).type(), "MISSING");
+    EXPECT_EQ(failure.violations(0).subject(), BlobName(absent));
+  };
+  google::rpc::Status details;
+  std::string got;
+  ASSERT_TRUE(details.ParseFromString(
+      Read(BlobName(absent), 0, 0, &got).error_details()));
+  expect_named(details);
+  rev2::BatchReadBlobsRequest read;
+  *read.add_digests() = MessageOf(absent);
+  ClientContext context;
+  rev2::BatchReadBlobsResponse response;
+  ASSERT_TRUE(cas_->BatchReadBlobs(&context, read, &response).ok());
+  expect_named(response.responses(0).status());
+  rev2::GetTreeRequest tree;
+  *tree.mutable_root_digest() = MessageOf(absent);
+  ClientContext second;
+  ASSERT_TRUE(details.ParseFromString(
+      cas_->GetTree(&second, tree)->Finish().error_details()));
+  expect_named(details);
+}
+
 TEST_F(ControlServerTest, WrongReadsAreRefused) {
   const std::string name = BlobName(PutNow("hello"));
   std::string got;
@@ -501,6 +532,33 @@ TEST_F(GetTreeTest, PagesMakeUpTheWhole) {
     pages.push_back(directories.size() - before);
   } while (!token.empty());
   EXPECT_THAT(pages, ::testing::ElementsAre(4, 4, 2));
+}
+
+// A page is one message, whatever its client asks for.
+TEST_F(GetTreeTest, PagesOfLargeDirectoriesHaveFewer) {
+  DirectoryBuilder root;
+  for (int i = 0; i < 4; ++i) {
+    DirectoryBuilder builder;
+    for (int file = 0; file < 2000; ++file) {
+      builder.AddFile(absl::StrCat(i, std::string(200, 'x'), file),
+                      Digest::Of("x"), false);
+    }
+    root.AddDirectory(absl::StrCat(i), PutNow(builder.Build()));
+  }
+  rev2::GetTreeRequest request;
+  *request.mutable_root_digest() = MessageOf(PutNow(root.Build()));
+  request.set_page_size(1'000'000);
+  std::vector<rev2::Directory> directories;
+  std::string token;
+  int pages = 0;
+  do {
+    request.set_page_token(token);
+    token.clear();
+    ASSERT_TRUE(Get(request, &directories, &token).ok());
+    ++pages;
+  } while (!token.empty());
+  EXPECT_EQ(directories.size(), 5u);
+  EXPECT_GE(pages, 2);
 }
 
 TEST_F(GetTreeTest, WrongRequestsAreRefused) {
