@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/compression.h"
 #include "base/status.h"
+#include "control/digest_function.h"
 #include "control/digest_message.h"
 #include "control/missing_blob.h"
 #include "control/request_limits.h"
@@ -21,16 +22,6 @@
 
 namespace casement {
 namespace {
-
-absl::Status CheckFunction(rev2::DigestFunction::Value function) {
-  if (function == rev2::DigestFunction::UNKNOWN ||
-      function == rev2::DigestFunction::SHA256) {
-    return absl::OkStatus();
-  }
-  return absl::InvalidArgumentError(absl::StrCat("digest function ",
-                                                 static_cast<int>(function),
-                                                 ": only SHA256 is known"));
-}
 
 absl::Status CheckBatch(int64_t bytes) {
   if (bytes <= kBatchBytesMax) return absl::OkStatus();
@@ -258,6 +249,7 @@ grpc::Status CapabilitiesService::GetCapabilities(
     rev2::ServerCapabilities* response) {
   rev2::CacheCapabilities& cache = *response->mutable_cache_capabilities();
   cache.add_digest_functions(rev2::DigestFunction::SHA256);
+  cache.mutable_action_cache_update_capabilities()->set_update_enabled(true);
   cache.set_max_batch_total_size_bytes(kBatchBytesMax);
   cache.set_symlink_absolute_path_strategy(
       rev2::SymlinkAbsolutePathStrategy::ALLOWED);

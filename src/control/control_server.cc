@@ -21,6 +21,7 @@
 #include "base/check.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
+#include "control/action_cache_service.h"
 #include "control/byte_stream_service.h"
 #include "control/cas_service.h"
 #include "control/connection_numbers.h"
@@ -49,8 +50,9 @@ constexpr size_t kPollersMax = 4;
 }  // namespace
 
 struct ControlServer::Rep {
-  Rep(BlobStore& store, DirectoryTable& directories, SandboxTable& table,
-      std::function<std::vector<Metric>()> metrics, Options given)
+  Rep(BlobStore& store, DirectoryTable& directories, ActionCache& results,
+      SandboxTable& table, std::function<std::vector<Metric>()> metrics,
+      Options given)
       : options(std::move(given)),
         numbers(options.connections_of_user_max),
         sessions(options.sessions_max),
@@ -58,6 +60,7 @@ struct ControlServer::Rep {
         store_service(store, directories, table, sessions, options.mount_path,
                       std::move(metrics)),
         cas(store),
+        actions(store, results),
         byte_stream(store, {.bytes_max =
                                 store.GetStats().capacity_bytes / kPendingShare,
                             .patience = options.upload_patience}) {}
@@ -75,6 +78,7 @@ struct ControlServer::Rep {
   SandboxesService sandboxes;
   StoreService store_service;
   CasService cas;
+  ActionCacheService actions;
   CapabilitiesService capabilities;
   ByteStreamService byte_stream;
 
@@ -98,6 +102,7 @@ absl::Status ControlServer::Rep::StartGrpc() {
   builder.RegisterService(&sandboxes);
   builder.RegisterService(&store_service);
   builder.RegisterService(&cas);
+  builder.RegisterService(&actions);
   builder.RegisterService(&capabilities);
   builder.RegisterService(&byte_stream);
   server = builder.BuildAndStart();
@@ -168,10 +173,10 @@ void ControlServer::Rep::Accept() {
 }
 
 ControlServer::ControlServer(BlobStore& store, DirectoryTable& directories,
-                             SandboxTable& sandboxes,
+                             ActionCache& actions, SandboxTable& sandboxes,
                              std::function<std::vector<Metric>()> metrics,
                              Options options)
-    : rep_(std::make_unique<Rep>(store, directories, sandboxes,
+    : rep_(std::make_unique<Rep>(store, directories, actions, sandboxes,
                                  std::move(metrics), std::move(options))) {}
 
 ControlServer::~ControlServer() { Shutdown(); }

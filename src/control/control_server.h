@@ -1,9 +1,9 @@
 // The control socket: gRPC services for clients on this machine.
 //
 // Serves casement.v1.Sandboxes and casement.v1.Store, REv2's
-// ContentAddressableStorage and Capabilities, and ByteStream; their .proto
-// files are the manual. The services convert and call; what a call means is
-// decided below.
+// ContentAddressableStorage, ActionCache and Capabilities, and ByteStream;
+// their .proto files are the manual. The services convert and call; what a call
+// means is decided below.
 //
 // Only root, the daemon's own user and the members of one configured group get
 // through (G24); other connections are closed unheard. Start() and Shutdown()
@@ -24,6 +24,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "casement/metric.h"
+#include "store/action_cache.h"
 #include "store/blob_store.h"
 #include "store/directory_table.h"
 #include "vfs/sandbox_table.h"
@@ -54,7 +55,7 @@ class ControlServer {
   // `metrics` (may be null) adds to the answer of Stats; it is called from any
   // thread. Everything must outlive the server.
   ControlServer(BlobStore& store, DirectoryTable& directories,
-                SandboxTable& sandboxes,
+                ActionCache& actions, SandboxTable& sandboxes,
                 std::function<std::vector<Metric>()> metrics, Options options);
   // As Shutdown().
   ~ControlServer();

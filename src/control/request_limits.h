@@ -10,6 +10,8 @@ namespace casement {
 // All blobs of one BatchUpdateBlobs or BatchReadBlobs; announced by
 // GetCapabilities. As gRPC's customary limit of a message, which clients have.
 inline constexpr int64_t kBatchBytesMax = int64_t{4} << 20;
+// Of blobs in one ActionResult.
+inline constexpr int64_t kInlineBytesMax = int64_t{1} << 20;
 // A request, with the digests and names around the blobs.
 inline constexpr int kRequestBytesMax = 8 << 20;
 // A piece of a blob or of a list that we send. Large enough for gRPC's cost per

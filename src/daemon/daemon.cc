@@ -56,6 +56,9 @@ absl::Status Daemon::OpenStore(const DaemonOptions& options) {
                        .log = Log}));
   directories_ =
       std::make_unique<DirectoryTable>(*store_, DirectoryTable::Options{});
+  ASSIGN_OR_RETURN(actions_,
+                   ActionCache::Open(disk_, *store_,
+                                     {.directory = options.store, .log = Log}));
   return absl::OkStatus();
 }
 
@@ -156,7 +159,8 @@ absl::Status Daemon::StartMount(const DaemonOptions& options,
 
 absl::Status Daemon::StartControl(const DaemonOptions& options) {
   control_ = std::make_unique<ControlServer>(
-      *store_, *directories_, *sandboxes_, [this] { return Metrics(); },
+      *store_, *directories_, *actions_, *sandboxes_,
+      [this] { return Metrics(); },
       ControlServer::Options{.socket_path = options.socket,
                              .mount_path = options.mount,
                              .allow_group = options.allow_group});

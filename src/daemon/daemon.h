@@ -15,6 +15,7 @@
 #include "fuse/fuse_session.h"
 #include "fuse/notifier.h"
 #include "fuse/operations.h"
+#include "store/action_cache.h"
 #include "store/blob_store.h"
 #include "store/directory_table.h"
 #include "store/disk.h"
@@ -49,6 +50,7 @@ class Daemon {
   RealDisk disk_;
   std::unique_ptr<BlobStore> store_;
   std::unique_ptr<DirectoryTable> directories_;
+  std::unique_ptr<ActionCache> actions_;
   NodeTable nodes_;
   Notifier notifier_;
   DataPath data_path_ = DataPath::kCached;

@@ -25,6 +25,7 @@
 #include "base/clock.h"
 #include "control/control_server.h"
 #include "model/directory.h"
+#include "store/action_cache.h"
 #include "store/blob_store.h"
 #include "store/directory_table.h"
 #include "store/disk.h"
@@ -35,7 +36,7 @@
 namespace casement {
 namespace {
 
-constexpr std::array<const char*, 17> kMethods = {
+constexpr std::array<const char*, 19> kMethods = {
     "/casement.v1.Sandboxes/Create",
     "/casement.v1.Sandboxes/Diff",
     "/casement.v1.Sandboxes/Collect",
@@ -55,6 +56,8 @@ constexpr std::array<const char*, 17> kMethods = {
     "/google.bytestream.ByteStream/Read",
     "/google.bytestream.ByteStream/Write",
     "/google.bytestream.ByteStream/QueryWriteStatus",
+    "/build.bazel.remote.execution.v2.ActionCache/GetActionResult",
+    "/build.bazel.remote.execution.v2.ActionCache/UpdateActionResult",
 };
 
 class NoKernel final : public KernelNotifier {
@@ -79,6 +82,11 @@ class Service {
     store_ = *std::move(store);
     directories_ =
         std::make_unique<DirectoryTable>(*store_, DirectoryTable::Options());
+    auto actions = ActionCache::Open(
+        disk_, *store_,
+        {.directory = folder_ + "/store", .log = [](absl::string_view) {}});
+    CASEMENT_CHECK(actions.ok());
+    actions_ = *std::move(actions);
     store_->SetListener({.give_up_idle_leases = [this](uint64_t used) {
       return directories_->GiveUpIdleLeases(used);
     }});
@@ -97,7 +105,7 @@ class Service {
     Fill();
     const std::string socket = folder_ + "/socket";
     server_ = std::make_unique<ControlServer>(
-        *store_, *directories_, *sandboxes_, nullptr,
+        *store_, *directories_, *actions_, *sandboxes_, nullptr,
         ControlServer::Options{.socket_path = socket,
                                .mount_path = folder_ + "/mount"});
     CASEMENT_CHECK(server_->Start().ok());
@@ -113,6 +121,7 @@ class Service {
     nodes_.Clear();
     directories_.reset();
     server_.reset();
+    actions_.reset();
     store_.reset();
     std::filesystem::remove_all(folder_);
   }
@@ -129,6 +138,7 @@ class Service {
                    status.error_code() == grpc::StatusCode::INTERNAL);
     store_->CheckInvariants();
     directories_->CheckInvariants();
+    actions_->CheckInvariants();
     if (sandboxes_->List().size() > 40) {
       sandboxes_->ReleaseAll();
       Fill();
@@ -201,6 +211,7 @@ class Service {
   NodeTable nodes_;
   std::unique_ptr<BlobStore> store_;
   std::unique_ptr<DirectoryTable> directories_;
+  std::unique_ptr<ActionCache> actions_;
   std::shared_ptr<SandboxDirectory> sandboxes_;
   std::unique_ptr<ControlServer> server_;
   std::shared_ptr<grpc::Channel> channel_;

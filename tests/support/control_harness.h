@@ -14,6 +14,7 @@
 #include "casement/client.h"
 #include "control/control_server.h"
 #include "gtest/gtest.h"
+#include "store/action_cache.h"
 #include "store/blob_store.h"
 #include "store/directory_table.h"
 #include "store/disk.h"
@@ -39,11 +40,15 @@ class ControlHarness {
     store_ = *std::move(store);
     directories_ =
         std::make_unique<DirectoryTable>(*store_, DirectoryTable::Options());
+    auto actions =
+        ActionCache::Open(disk_, *store_, {.directory = folder_ / "store"});
+    EXPECT_TRUE(actions.ok()) << actions.status();
+    actions_ = *std::move(actions);
     table_ = std::make_unique<FakeSandboxTable>(*store_, *directories_,
                                                 folder_ / "sandboxes");
     options.socket_path = socket_;
     server_ = std::make_unique<ControlServer>(
-        *store_, *directories_, *table_,
+        *store_, *directories_, *actions_, *table_,
         [] {
           return std::vector<Metric>{{.name = "things_total",
                                       .help = "Things",
@@ -65,6 +70,7 @@ class ControlHarness {
   const std::string& socket() const { return socket_; }
   BlobStore& store() { return *store_; }
   DirectoryTable& directories() { return *directories_; }
+  ActionCache& actions() { return *actions_; }
   FakeSandboxTable& table() { return *table_; }
   ControlServer& server() { return *server_; }
 
@@ -75,6 +81,7 @@ class ControlHarness {
   SystemClock clock_;
   std::unique_ptr<BlobStore> store_;
   std::unique_ptr<DirectoryTable> directories_;
+  std::unique_ptr<ActionCache> actions_;
   std::unique_ptr<FakeSandboxTable> table_;
   std::unique_ptr<ControlServer> server_;
 };

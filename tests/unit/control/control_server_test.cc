@@ -773,7 +773,7 @@ TEST_F(ControlServerTest, ShutdownRemovesTheSocket) {
 
 TEST_F(ControlServerTest, SecondDaemonOnTheSocketIsRefused) {
   ControlServer second(harness_.store(), harness_.directories(),
-                       harness_.table(), nullptr,
+                       harness_.actions(), harness_.table(), nullptr,
                        {.socket_path = harness_.socket()});
   const absl::Status started = second.Start();
   EXPECT_TRUE(absl::IsFailedPrecondition(started));
