@@ -25,6 +25,7 @@
 #include "control/byte_stream_service.h"
 #include "control/cas_service.h"
 #include "control/connection_numbers.h"
+#include "control/local_cas_service.h"
 #include "control/peer.h"
 #include "control/request_limits.h"
 #include "control/sandboxes_service.h"
@@ -61,6 +62,10 @@ struct ControlServer::Rep {
                       std::move(metrics)),
         cas(store),
         actions(store, results),
+        local_cas(store, directories, table,
+                  {.store_path = options.store_path,
+                   .mount_path = options.mount_path,
+                   .stages_max = options.stages_max}),
         byte_stream(store, {.bytes_max =
                                 store.GetStats().capacity_bytes / kPendingShare,
                             .patience = options.upload_patience}) {}
@@ -80,6 +85,7 @@ struct ControlServer::Rep {
   CasService cas;
   ActionCacheService actions;
   CapabilitiesService capabilities;
+  LocalCasService local_cas;
   ByteStreamService byte_stream;
 
   std::optional<UnixListener> listener;
@@ -93,8 +99,9 @@ struct ControlServer::Rep {
 absl::Status ControlServer::Rep::StartGrpc() {
   KeepGrpcRunning();
   grpc::ResourceQuota quota("control");
-  quota.SetMaxThreads(
-      static_cast<int>(options.sessions_max + options.calls_max + kPollersMax));
+  quota.SetMaxThreads(static_cast<int>(options.sessions_max +
+                                       options.stages_max + options.calls_max +
+                                       kPollersMax));
   grpc::ServerBuilder builder;
   builder.SetResourceQuota(quota);
   builder.SetMaxReceiveMessageSize(kRequestBytesMax);
@@ -104,6 +111,7 @@ absl::Status ControlServer::Rep::StartGrpc() {
   builder.RegisterService(&cas);
   builder.RegisterService(&actions);
   builder.RegisterService(&capabilities);
+  builder.RegisterService(&local_cas);
   builder.RegisterService(&byte_stream);
   server = builder.BuildAndStart();
   if (server == nullptr) {
@@ -213,6 +221,7 @@ void ControlServer::Shutdown() {
   rep.listener.reset();
   rep.waiting.reset();
   rep.sandboxes.EndSessions();
+  rep.local_cas.EndStages();
   rep.server->Shutdown(std::chrono::system_clock::now() + kGrace);
   rep.server->Wait();
   rep.server.reset();

@@ -1,7 +1,8 @@
 // The control socket: gRPC services for clients on this machine.
 //
 // Serves casement.v1.Sandboxes and casement.v1.Store, REv2's
-// ContentAddressableStorage, ActionCache and Capabilities, and ByteStream;
+// ContentAddressableStorage, ActionCache and Capabilities, ByteStream, and
+// BuildGrid's LocalContentAddressableStorage;
 // their .proto files are the manual. The services convert and call; what a call
 // means is decided below.
 //
@@ -35,6 +36,8 @@ class ControlServer {
  public:
   struct Options {
     std::string socket_path;
+    // What LocalCAS tells of.
+    std::string store_path = {};
     // Where the daemon's mount is: nothing is written there for a peer.
     std::string mount_path = {};
     // Whose members may connect besides root and the daemon's user. They act on
@@ -42,6 +45,8 @@ class ControlServer {
     std::optional<gid_t> allow_group = {};
     // Sessions take a thread each; past a limit: ResourceExhausted.
     size_t sessions_max = 256;
+    // LocalCAS's stages take one as well.
+    size_t stages_max = 256;
     // For all other calls, together.
     size_t calls_max = 64;
     // Of one user. Past it, new ones are closed.

@@ -162,6 +162,7 @@ absl::Status Daemon::StartControl(const DaemonOptions& options) {
       *store_, *directories_, *actions_, *sandboxes_,
       [this] { return Metrics(); },
       ControlServer::Options{.socket_path = options.socket,
+                             .store_path = options.store,
                              .mount_path = options.mount,
                              .allow_group = options.allow_group});
   return control_->Start();

@@ -36,7 +36,7 @@
 namespace casement {
 namespace {
 
-constexpr std::array<const char*, 19> kMethods = {
+constexpr std::array<const char*, 31> kMethods = {
     "/casement.v1.Sandboxes/Create",
     "/casement.v1.Sandboxes/Diff",
     "/casement.v1.Sandboxes/Collect",
@@ -58,6 +58,18 @@ constexpr std::array<const char*, 19> kMethods = {
     "/google.bytestream.ByteStream/QueryWriteStatus",
     "/build.bazel.remote.execution.v2.ActionCache/GetActionResult",
     "/build.bazel.remote.execution.v2.ActionCache/UpdateActionResult",
+    "/build.buildgrid.LocalContentAddressableStorage/GetLocalServerDetails",
+    "/build.buildgrid.LocalContentAddressableStorage/FetchMissingBlobs",
+    "/build.buildgrid.LocalContentAddressableStorage/UploadMissingBlobs",
+    "/build.buildgrid.LocalContentAddressableStorage/FetchTree",
+    "/build.buildgrid.LocalContentAddressableStorage/UploadTree",
+    "/build.buildgrid.LocalContentAddressableStorage/StageTree",
+    "/build.buildgrid.LocalContentAddressableStorage/CaptureTree",
+    "/build.buildgrid.LocalContentAddressableStorage/CaptureFiles",
+    "/build.buildgrid.LocalContentAddressableStorage/HashFiles",
+    "/build.buildgrid.LocalContentAddressableStorage/GetInstanceNameForRemote",
+    "/build.buildgrid.LocalContentAddressableStorage/GetInstanceNameForRemotes",
+    "/build.buildgrid.LocalContentAddressableStorage/GetLocalDiskUsage",
 };
 
 class NoKernel final : public KernelNotifier {

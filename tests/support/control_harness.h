@@ -47,6 +47,7 @@ class ControlHarness {
     table_ = std::make_unique<FakeSandboxTable>(*store_, *directories_,
                                                 folder_ / "sandboxes");
     options.socket_path = socket_;
+    options.store_path = folder_ / "store";
     server_ = std::make_unique<ControlServer>(
         *store_, *directories_, *actions_, *table_,
         [] {
