@@ -7,6 +7,8 @@
 #include "absl/strings/match.h"
 #include "base/status.h"
 #include "vfs/sandbox.h"
+#include "vfs/sandbox_nodes.h"
+#include "vfs/shown.h"
 
 namespace casement {
 namespace {
@@ -15,6 +17,13 @@ constexpr absl::string_view kPrefix = "user.";
 // Of a node's names and values together. ext4 has room for less than its block
 // of 4 KiB, the kernel passes on no value of more than 64 KiB.
 constexpr int64_t kXattrBytesMax = int64_t{64} << 10;
+
+// Whether `name` is the hash of an input, which a write ends. Sandbox::mu_ must
+// be held.
+bool HasChecksum(const SandboxNode& node, absl::string_view name) {
+  return name == kChecksumXattr && node.is_file() &&
+         static_cast<const FileNode&>(node).is_input();
+}
 
 }  // namespace
 
@@ -33,6 +42,9 @@ absl::Status Sandbox::CheckXattrLocked(const SandboxNode& node,
 absl::Status Sandbox::CheckXattrChangeLocked(const SandboxNode& node,
                                              absl::string_view name) const {
   RETURN_IF_ERROR(CheckXattrLocked(node, name));
+  if (HasChecksum(node, name)) {
+    return ErrnoStatus(EPERM, "the hash of an input");
+  }
   // Whoever is not root was stopped by the mode already.
   return CheckInputWritableLocked(node, /*caller_uid=*/0);
 }
@@ -42,10 +54,12 @@ absl::StatusOr<std::string> Sandbox::GetXattr(Node& node,
   const auto& shown = static_cast<SandboxNode&>(node);
   MutexLock lock(mu_);
   RETURN_IF_ERROR(CheckXattrLocked(shown, name));
-  if (shown.xattrs == nullptr) return ErrnoStatus(ENODATA, "xattr");
-  const auto found = shown.xattrs->values.find(std::string(name));
-  if (found == shown.xattrs->values.end()) return ErrnoStatus(ENODATA, "xattr");
-  return found->second;
+  if (shown.xattrs != nullptr) {
+    const auto found = shown.xattrs->values.find(std::string(name));
+    if (found != shown.xattrs->values.end()) return found->second;
+  }
+  if (HasChecksum(shown, name)) return ChecksumXattr(shown.input->digest);
+  return ErrnoStatus(ENODATA, "xattr");
 }
 
 absl::StatusOr<std::string> Sandbox::ListXattrs(Node& node) {

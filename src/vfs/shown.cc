@@ -109,6 +109,10 @@ absl::StatusOr<size_t> ReadBlob(const OpenBlob& blob, int64_t offset,
   return got;
 }
 
+std::string ChecksumXattr(const Digest& digest) {
+  return std::string(digest.hash().begin(), digest.hash().end());
+}
+
 absl::StatusOr<int64_t> SeekIn(int fd, int64_t offset, int whence) {
   const off_t found = lseek(fd, offset, whence);
   if (found < 0) return ErrnoStatus(errno, "seeking");

@@ -4,6 +4,7 @@
 #define CASEMENT_VFS_SHOWN_H_
 
 #include <cstdint>
+#include <string>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -54,6 +55,12 @@ absl::StatusOr<size_t> ReadBlob(const OpenBlob& blob, int64_t offset,
 // pread(2) until `buffer` is full or the file ends.
 absl::StatusOr<size_t> ReadFully(int fd, int64_t offset,
                                  absl::Span<char> buffer);
+
+// The extended attribute by which Bazel (--unix_digest_hash_attribute_name) and
+// others learn a file's hash without reading it: 32 bytes, not hex. It is not
+// listed, so that no tool copies it to where it would become untrue.
+inline constexpr absl::string_view kChecksumXattr = "user.checksum.sha256";
+std::string ChecksumXattr(const Digest& digest);
 
 // lseek(2) with SEEK_HOLE or SEEK_DATA.
 absl::StatusOr<int64_t> SeekIn(int fd, int64_t offset, int whence);

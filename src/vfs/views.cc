@@ -361,6 +361,16 @@ absl::StatusOr<Limits> Views::GetLimits() {
   return StoreLimits(context_.store);
 }
 
+absl::StatusOr<std::string> Views::GetXattr(Node& node,
+                                            absl::string_view name) {
+  const auto& shown = static_cast<const ViewNode&>(node);
+  MutexLock lock(mu_);
+  if (name != kChecksumXattr || !S_ISREG(shown.attributes.mode)) {
+    return Area::GetXattr(node, name);
+  }
+  return ChecksumXattr(*shown.digest);
+}
+
 bool Views::ForgetListing() {
   if (!cas_listed_.exchange(false)) return false;
   context_.notifier.InvalidateNode(kCasId);

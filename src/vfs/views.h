@@ -71,6 +71,8 @@ class Views final : public Area, public std::enable_shared_from_this<Views> {
                               absl::Span<char> buffer) override;
   absl::StatusOr<int64_t> Seek(Node& node, int64_t offset, int whence) override;
   absl::StatusOr<Limits> GetLimits() override;
+  absl::StatusOr<std::string> GetXattr(Node& node,
+                                       absl::string_view name) override;
 
   // The store's listener (BlobStore::Listener).
   void OnPublished(const Digest& digest);

@@ -294,6 +294,45 @@ TEST_P(Sandboxes, UnlinkedOpenFileIsReadToTheEnd) {
   EXPECT_EQ(Diff(), Changes{});
 }
 
+TEST_P(Sandboxes, InputsHaveTheirHashAsAnExtendedAttributeUntilTheyAreWritten) {
+  const std::string path = Make();
+  const Digest digest = Digest::Of("text\n");
+  const std::string expected(digest.hash().begin(), digest.hash().end());
+  const auto hash_of = [&](const std::string& name) {
+    char value[64];
+    const ssize_t size =
+        getxattr((path + name).c_str(), "user.checksum.sha256", value, 64);
+    if (size < 0) {
+      EXPECT_EQ(errno, ENODATA) << name;
+      return std::string();
+    }
+    return std::string(value, size);
+  };
+  EXPECT_EQ(hash_of("/text"), expected);
+  EXPECT_EQ(hash_of("/dir"), "");
+  char names[64];
+  EXPECT_EQ(listxattr((path + "/text").c_str(), names, sizeof(names)), 0);
+  const std::string text = path + "/text";
+  EXPECT_EQ(setxattr(text.c_str(), "user.checksum.sha256", "x", 1, 0), -1);
+  EXPECT_EQ(errno, EPERM);
+  EXPECT_EQ(removexattr(text.c_str(), "user.checksum.sha256"), -1);
+  EXPECT_EQ(errno, EPERM);
+  // Neither changes its bytes.
+  EXPECT_EQ(chmod(text.c_str(), 0600), 0);
+  EXPECT_EQ(rename(text.c_str(), (path + "/moved").c_str()), 0);
+  EXPECT_EQ(hash_of("/moved"), expected);
+  WriteFile(path + "/moved", "other\n");
+  EXPECT_EQ(hash_of("/moved"), "");
+  // It is a name like any other then.
+  EXPECT_EQ(
+      setxattr((path + "/moved").c_str(), "user.checksum.sha256", "x", 1, 0),
+      0);
+  EXPECT_EQ(hash_of("/moved"), "x");
+  WriteFile(path + "/new", "text\n");
+  EXPECT_EQ(hash_of("/new"), "");
+  EXPECT_EQ(hash_of("/twin"), expected);
+}
+
 TEST_P(Sandboxes, ReadOnlyInputsRefuseWritesAlsoOfRoot) {
   const std::string path = Make({.inputs = InputsPolicy::kReadOnly});
   EXPECT_EQ(StatOf(path + "/text").st_mode, S_IFREG | 0444u);

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -55,6 +56,30 @@ TEST_P(Views, BlobIs0444AndItsExecViewIs0555OverTheSameBytes) {
   EXPECT_GT(blob.st_blocks, 0);
   EXPECT_EQ(ReadFile(Cas(digest)), "bytes of a blob");
   EXPECT_EQ(ReadFile(Cas(digest, ".exec")), "bytes of a blob");
+}
+
+// As Bazel reads it: bytes, not hex.
+TEST_P(Views, HaveTheirHashAsAnExtendedAttribute) {
+  const Digest digest = Put("bytes of a blob");
+  const std::string expected(digest.hash().begin(), digest.hash().end());
+  for (const char* const suffix : {"", ".exec"}) {
+    const std::string path = Cas(digest, suffix);
+    char value[64];
+    ASSERT_EQ(
+        getxattr(path.c_str(), "user.checksum.sha256", value, sizeof(value)),
+        32);
+    EXPECT_EQ(std::string(value, 32), expected);
+    EXPECT_EQ(getxattr(path.c_str(), "user.checksum.md5", value, 64), -1);
+    EXPECT_EQ(errno, ENODATA);
+    EXPECT_EQ(listxattr(path.c_str(), value, sizeof(value)), 0)
+        << "what is listed is copied";
+    EXPECT_EQ(setxattr(path.c_str(), "user.checksum.sha256", "x", 1, 0), -1);
+    EXPECT_EQ(errno, EROFS);
+  }
+  char value[64];
+  EXPECT_EQ(getxattr(daemon_.At("cas").c_str(), "user.checksum.sha256", value,
+                     sizeof(value)),
+            -1);
 }
 
 // G1
