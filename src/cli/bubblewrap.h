@@ -30,8 +30,8 @@ struct BubblewrapResult {
 
 // Waits until the command has ended; no process that it started is left then.
 // Meanwhile SIGINT, SIGTERM, SIGHUP and SIGQUIT for this process are passed on
-// to the command. FailedPrecondition if bubblewrap is not there or could not set
-// up the namespaces. For one call at a time.
+// to the command. FailedPrecondition if bubblewrap is not there or could not
+// set up the namespaces. For one call at a time.
 absl::StatusOr<BubblewrapResult> RunBubblewrap(
     const BubblewrapOptions& options);
 

@@ -152,6 +152,7 @@ class Daemon:
     self.log = workspace.folder / f'{name}.log'
     self._arguments = [str(argument) for argument in arguments]
     self._boot_id = boot_id
+    self._folder = workspace.folder
     self._process = None
     self._log_read = 0
     self.store.mkdir(exist_ok=True)
@@ -163,10 +164,14 @@ class Daemon:
                str(self.socket), *self._arguments]
     if self._boot_id is None:
       return command
-    # As after a reboot. In a mount namespace of its own: see root().
+    # As after a reboot. In a mount namespace of its own: see root(). Without
+    # the disks of other runs, which would stay mounted there when these have
+    # unmounted them and go on with their images.
     return ['unshare', '-m', '--propagation', 'private', 'sh', '-c',
-            'mount --bind "$0" /proc/sys/kernel/random/boot_id && exec "$@"',
-            str(self._boot_id), *command]
+            'mount --bind "$0/boot_id" /proc/sys/kernel/random/boot_id && '
+            'findmnt -rno TARGET | grep /casement-stress- | grep -v "^$0/" | '
+            'xargs -r -n 1 umount -l; exec "$@"',
+            str(self._folder), *command]
 
   def start(self):
     with open(self.log, 'ab') as log:
