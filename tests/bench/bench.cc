@@ -1,5 +1,8 @@
 #include "bench/bench.h"
 
+#include <linux/perf_event.h>
+#include <sys/mount.h>
+#include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -7,8 +10,11 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <fstream>
 
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 
@@ -22,10 +28,24 @@ constexpr bool kMeasurable = false;
 constexpr bool kMeasurable = true;
 #endif
 
+// The kernel's number for the beginning of any system call; 0 if it does not
+// say.
+uint64_t SystemCallEvent() {
+  std::string top = std::filesystem::temp_directory_path() / "trace-XXXXXX";
+  if (mkdtemp(top.data()) == nullptr) return 0;
+  uint64_t number = 0;
+  if (mount("tracefs", top.c_str(), "tracefs", 0, nullptr) == 0) {
+    std::ifstream(top + "/events/raw_syscalls/sys_enter/id") >> number;
+    umount2(top.c_str(), MNT_DETACH);
+  }
+  rmdir(top.c_str());
+  return number;
+}
+
 }  // namespace
 
-BenchOptions ParseBenchOptions(int argc, char** argv) {
-  BenchOptions options;
+BenchOptions ParseBenchOptions(int argc, char** argv, int rounds) {
+  BenchOptions options{.rounds = rounds};
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     if (word == "--quick") {
@@ -110,6 +130,46 @@ int64_t PageCacheBytes() {
     if (key == "Cached:") return kib << 10;
   }
   return 0;
+}
+
+int64_t MemoryBytes(pid_t pid) {
+  std::ifstream status(absl::StrCat("/proc/", pid, "/status"));
+  for (std::string word; status >> word;) {
+    int64_t kib = 0;
+    if (word == "RssAnon:" && status >> kib) return kib << 10;
+  }
+  return 0;
+}
+
+SystemCallCounter::SystemCallCounter(pid_t pid) {
+  perf_event_attr event{};
+  event.size = sizeof(event);
+  event.type = PERF_TYPE_TRACEPOINT;
+  event.config = SystemCallEvent();
+  event.inherit = 1;
+  std::error_code gone;
+  for (const auto& task : std::filesystem::directory_iterator(
+           absl::StrCat("/proc/", pid, "/task"), gone)) {
+    int thread = 0;
+    if (event.config == 0 ||
+        !absl::SimpleAtoi(task.path().filename().string(), &thread)) {
+      continue;
+    }
+    UniqueFd fd(static_cast<int>(syscall(SYS_perf_event_open, &event, thread,
+                                         /*cpu=*/-1, /*group_fd=*/-1,
+                                         PERF_FLAG_FD_CLOEXEC)));
+    if (fd.valid()) threads_.push_back(std::move(fd));
+  }
+}
+
+int64_t SystemCallCounter::Read() const {
+  int64_t sum = 0;
+  for (const UniqueFd& thread : threads_) {
+    int64_t count = 0;
+    if (read(thread.get(), &count, sizeof(count)) != sizeof(count)) return -1;
+    sum += count;
+  }
+  return threads_.empty() ? -1 : sum;
 }
 
 }  // namespace casement

@@ -4,11 +4,19 @@
 #ifndef CASEMENT_TESTS_BENCH_BENCH_H_
 #define CASEMENT_TESTS_BENCH_BENCH_H_
 
+#include <sys/types.h>
+
+#include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/unique_fd.h"
 
 namespace casement {
 
@@ -17,10 +25,10 @@ struct BenchOptions {
   int rounds = 11;
 };
 
-// Understands --quick and --rounds N. Ends the program, with a word on why, in
-// a debug or sanitizer build: its figures would mean nothing. With --quick such
-// builds are fine.
-BenchOptions ParseBenchOptions(int argc, char** argv);
+// Understands --quick and --rounds N; `rounds` is what N is by default. Ends
+// the program, with a word on why, in a debug or sanitizer build: its figures
+// would mean nothing. With --quick such builds are fine.
+BenchOptions ParseBenchOptions(int argc, char** argv, int rounds = 11);
 
 // Prints what is asked, the kernel, the number of CPUs and the commit.
 void PrintHeading(const std::string& question);
@@ -47,6 +55,31 @@ void DropPageCache();
 void DropAllCaches();
 // Bytes of files in the page cache ("Cached" in /proc/meminfo).
 int64_t PageCacheBytes();
+// Of a process, in its own memory ("RssAnon").
+int64_t MemoryBytes(pid_t pid);
+
+// What a benchmark cannot go on without.
+template <typename T>
+T Must(absl::StatusOr<T> value) {
+  if (!value.ok()) {
+    std::fprintf(stderr, "%s\n", std::string(value.status().message()).c_str());
+    std::exit(1);
+  }
+  return *std::move(value);
+}
+
+// Counts the system calls of a process and its threads while it lives, as
+// `perf stat -e raw_syscalls:sys_enter` does. It slows every system call of the
+// machine: count apart from measuring.
+class SystemCallCounter {
+ public:
+  explicit SystemCallCounter(pid_t pid);
+  // So far. -1 if this kernel or user may not count.
+  int64_t Read() const;
+
+ private:
+  std::vector<UniqueFd> threads_;
+};
 
 }  // namespace casement
 

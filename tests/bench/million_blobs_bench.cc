@@ -11,7 +11,6 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <memory>
 #include <random>
 #include <string>
@@ -68,16 +67,6 @@ std::vector<Digest> Fill(const RunningDaemon& daemon, int blobs) {
     close(fd);
   }
   return digests;
-}
-
-// Of a process, in its own memory.
-int64_t MemoryBytes(pid_t pid) {
-  std::ifstream status(absl::StrCat("/proc/", pid, "/status"));
-  for (std::string word; status >> word;) {
-    int64_t kib = 0;
-    if (word == "RssAnon:" && status >> kib) return kib << 10;
-  }
-  return 0;
 }
 
 // Microseconds that each open, read and close took, in order of size.

@@ -7,31 +7,13 @@
 
 #include "absl/strings/str_format.h"
 #include "bench/bench.h"
+#include "bench/input_tree.h"
 #include "support/running_daemon.h"
 
 namespace casement {
 namespace {
 
 namespace fs = std::filesystem;
-
-// `files` files of 100 bytes, 50 in a directory.
-void MakeTree(const std::string& top, int files) {
-  for (int i = 0; i < files; ++i) {
-    const std::string directory = absl::StrFormat("%s/d%04d", top, i / 50);
-    if (i % 50 == 0) fs::create_directories(directory);
-    WriteFile(absl::StrFormat("%s/f%02d.h", directory, i % 50),
-              absl::StrFormat("%-100d", i));
-  }
-}
-
-template <typename T>
-T Must(absl::StatusOr<T> value) {
-  if (!value.ok()) {
-    std::fprintf(stderr, "%s\n", std::string(value.status().message()).c_str());
-    std::exit(1);
-  }
-  return *std::move(value);
-}
 
 // Makes and releases one sandbox; seconds of the making, as its client saw it.
 double CreateOnce(RunningDaemon& daemon, const Digest& root) {
