@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -70,33 +71,61 @@ std::string HowIn(const std::string& process, const Sight& sight) {
   if (sight.paths.empty()) return "";
   if (Sees(sight, LinkOf(process + "/cwd"))) return "its working directory";
   if (Sees(sight, LinkOf(process + "/root"))) return "its root directory";
-  for (const int fd : NumbersIn(process + "/fd")) {
-    if (Sees(sight, LinkOf(absl::StrCat(process, "/fd/", fd)))) {
-      return "an open file";
-    }
+  if (AnyLinkIn(process + "/fd", [&sight](absl::string_view path) {
+        return Sees(sight, path);
+      })) {
+    return "an open file";
   }
   return Maps(process, sight) ? "a mapping" : "";
 }
 
 }  // namespace
 
-std::optional<Occupant> FindOccupant(const std::string& mount_point,
-                                     const std::string& path) {
+Occupants::Seen Occupants::LookAt(pid_t pid, const SeenByPid& before) {
+  const int64_t cpu_time = CpuTimeOf(pid);
+  const auto found = before.find(pid);
+  if (found != before.end() && cpu_time >= 0 &&
+      found->second.cpu_time == cpu_time) {
+    return found->second;
+  }
+  Seen seen = {.cpu_time = cpu_time, .since = Now()};
+  // A kernel thread runs no program, and neither does who has ended.
+  const std::string process = absl::StrCat("/proc/", pid);
+  if (!LinkOf(process + "/exe").empty()) {
+    seen.mounts = LinkOf(process + "/ns/mnt");
+  }
+  return seen;
+}
+
+std::optional<Occupant> Occupants::Find(const std::string& mount_point,
+                                        const std::string& path,
+                                        Moment entered) {
+  std::shared_ptr<const SeenByPid> before;
+  {
+    MutexLock lock(mu_);
+    before = seen_;
+  }
+  auto now = std::make_shared<SeenByPid>();
   const std::string device = CasementDeviceAt(mount_point);
   absl::flat_hash_map<std::string, Sight> sights;  // By mount namespace.
+  std::optional<Occupant> occupant;
   const pid_t self = getpid();
   for (const pid_t pid : NumbersIn("/proc")) {
     if (pid == self) continue;
+    const Seen& seen = now->emplace(pid, LookAt(pid, *before)).first->second;
+    if (seen.mounts.empty() || occupant.has_value()) continue;
     const std::string process = absl::StrCat("/proc/", pid);
-    const std::string mounts = LinkOf(process + "/ns/mnt");
-    if (mounts.empty()) continue;  // A kernel's, or it has ended.
-    const auto [sight, is_new] = sights.try_emplace(mounts);
+    const auto [sight, is_new] = sights.try_emplace(seen.mounts);
+    // Others may have mounted something there: not only for who has run.
     if (is_new) sight->second = SightOf(process, device, "/" + path);
+    if (seen.since <= entered && !sight->second.is_mounted) continue;
     const std::string how = HowIn(process, sight->second);
     if (how.empty()) continue;
-    return Occupant{.pid = pid, .command = CommandOf(process), .how = how};
+    occupant = {.pid = pid, .command = CommandOf(process), .how = how};
   }
-  return std::nullopt;
+  MutexLock lock(mu_);
+  seen_ = std::move(now);
+  return occupant;
 }
 
 }  // namespace casement

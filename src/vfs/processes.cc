@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <climits>
+#include <ctime>
 #include <fstream>
 #include <memory>
 
@@ -34,6 +35,28 @@ std::string LinkOf(const std::string& path) {
   char target[PATH_MAX];
   const ssize_t size = readlink(path.c_str(), target, sizeof(target));
   return std::string(target, size > 0 ? static_cast<size_t>(size) : 0);
+}
+
+bool AnyLinkIn(const std::string& folder,
+               const std::function<bool(absl::string_view)>& test) {
+  const std::unique_ptr<DIR, DirCloser> directory(opendir(folder.c_str()));
+  if (directory == nullptr) return false;
+  while (const dirent* const entry = readdir(directory.get())) {
+    char target[PATH_MAX];
+    // From the folder on: half of the time would go into the way there.
+    const ssize_t size = readlinkat(dirfd(directory.get()), entry->d_name,
+                                    target, sizeof(target));
+    if (size > 0 && test({target, static_cast<size_t>(size)})) return true;
+  }
+  return false;
+}
+
+int64_t CpuTimeOf(int pid) {
+  clockid_t clock = 0;
+  timespec time{};
+  if (clock_getcpuclockid(pid, &clock) != 0) return -1;
+  if (clock_gettime(clock, &time) != 0) return -1;
+  return time.tv_sec * int64_t{1'000'000'000} + time.tv_nsec;
 }
 
 std::string CommandOf(const std::string& process) {

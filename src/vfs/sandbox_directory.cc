@@ -6,7 +6,6 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/status.h"
-#include "vfs/occupants.h"
 #include "vfs/shown.h"
 #include "vfs/writers.h"
 
@@ -108,6 +107,7 @@ absl::StatusOr<SandboxInfo> SandboxDirectory::Admit(Live live) {
     spec.name = absl::StrCat("sandbox-", ++last_name_);
   }
   live.position = ++last_position_;
+  live.entered = Occupants::Now();
   SandboxInfo info = Describe(live);
   positions_.emplace(live.position, spec.name);
   live_.emplace(spec.name, live);
@@ -166,7 +166,7 @@ std::optional<Sandbox::Refusal> SandboxDirectory::Keep(const Live& live) {
   if (!live.sandbox->WaitUntilClosed(kCloseTimeout)) {
     return Sandbox::Refusal::kOpen;
   }
-  if (FindOccupant(MountPoint(), path).has_value()) {
+  if (occupants_.Find(MountPoint(), path, live.entered).has_value()) {
     return Sandbox::Refusal::kOccupied;
   }
   return live.sandbox->Stash();

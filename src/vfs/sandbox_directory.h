@@ -18,6 +18,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "base/mutex.h"
 #include "vfs/area.h"
+#include "vfs/occupants.h"
 #include "vfs/sandbox.h"
 #include "vfs/sandbox_table.h"
 #include "vfs/stash.h"
@@ -92,7 +93,8 @@ class SandboxDirectory final
     std::shared_ptr<Sandbox> sandbox;
     SandboxSpec spec;  // With its name.
     absl::Time created;
-    uint64_t position = 0;  // In a listing.
+    Occupants::Moment entered;  // From when on its name is there.
+    uint64_t position = 0;      // In a listing.
     std::optional<ReuseInfo> reuse;
   };
 
@@ -117,6 +119,7 @@ class SandboxDirectory final
   // Whether the kernel may remember a listing.
   std::atomic<bool> listed_{false};
   Stashes stashes_;
+  Occupants occupants_;
   ReuseCounts reuse_;
 
   Mutex mu_;

@@ -275,6 +275,50 @@ TEST_P(Stashes, SandboxWithALeftOverProcessIsCondemned) {
   EXPECT_EQ(Condemned("occupied") + Condemned("open"), 5);
 }
 
+// Processes that have not run since before a sandbox was made are not looked
+// into: the second release knows this one from the first.
+TEST_P(Stashes, AProcessThatWasThereBeforeTheSandboxIsFoundInIt) {
+  const Digest root = Put();
+  int wake[2];
+  int entered[2];
+  ASSERT_EQ(pipe(wake), 0);
+  ASSERT_EQ(pipe(entered), 0);
+  const LeftOver early([&] {
+    if (fork() != 0) return;
+    char path[4096];
+    const ssize_t size = read(wake[0], path, sizeof(path) - 1);
+    path[size] = 0;
+    if (chdir(path) != 0) abort();
+    if (write(entered[1], "x", 1) != 1) abort();
+    close(wake[1]);  // Below it ends with the test.
+    if (read(wake[0], path, 1) != 0) abort();
+    _exit(0);
+  });
+  Stash(Make({.root = root}));
+  const CreatedSandbox second = Make({.root = root});
+  const std::string inside = second.info.path + "/include";
+  ASSERT_EQ(write(wake[1], inside.data(), inside.size()),
+            static_cast<ssize_t>(inside.size()));
+  char byte = 0;
+  ASSERT_EQ(read(entered[0], &byte, 1), 1);
+  Stash(second);
+  EXPECT_EQ(Condemned("occupied"), 1);
+  close(wake[1]);
+}
+
+TEST_P(Stashes, SandboxThatIsMountedSomewhereElseIsCondemned) {
+  const Digest root = Put();
+  const LeftOver early([] {});  // Asleep, it sees the mount as well.
+  Stash(Make({.root = root}));
+  const CreatedSandbox second = Make({.root = root});
+  const std::string other = daemon_.folder() + "/other";
+  fs::create_directory(other);
+  ASSERT_EQ(mount(second.info.path.c_str(), other.c_str(), "", MS_BIND, ""), 0);
+  Stash(second);
+  EXPECT_EQ(Condemned("occupied"), 1);
+  EXPECT_EQ(umount(other.c_str()), 0);
+}
+
 TEST_P(Stashes, ALeftOverProcessReadsAndWritesNothingOfALaterAction) {
   const Digest root = Put();
   const CreatedSandbox made = Make({.root = root});
