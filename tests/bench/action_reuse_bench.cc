@@ -37,7 +37,7 @@ constexpr int kActionsPerHeader = 5;
 struct Action {
   std::string source;  // From the tree's top.
   InputTree inputs;
-  std::map<RunningDaemon*, Digest> roots;
+  Digest root;
 };
 
 // The files that actions are made of: headers, and one source at a time.
@@ -173,9 +173,8 @@ class Sandboxes final : public Way {
       : Way(std::move(name)), daemon_(daemon), stash_(stash) {}
 
   std::string SetUp(const Action& action) override {
-    const CreatedSandbox made =
-        Must(daemon_.client().Create({.root = action.roots.at(&daemon_)},
-                                     nullptr, {.never_reuse = !stash_}));
+    const CreatedSandbox made = Must(daemon_.client().Create(
+        {.root = action.root}, nullptr, {.never_reuse = !stash_}));
     sandbox_ = made.info.name;
     return made.info.path;
   }
@@ -347,19 +346,14 @@ void Print(const std::vector<Measured>& all) {
   }
 }
 
-std::vector<Measured> AllWays(
-    const std::string& folder, const std::string& plain,
-    const std::vector<std::unique_ptr<RunningDaemon>>& daemons) {
+std::vector<Measured> AllWays(const std::string& folder,
+                              const std::string& plain, RunningDaemon& daemon) {
   std::vector<std::unique_ptr<Way>> ways;
   ways.push_back(std::make_unique<Plain>("plain directory", plain));
-  for (const auto& daemon : daemons) {
-    const std::string mode =
-        daemon->Metric("fuse_passthrough") > 0 ? "passthrough" : "cached";
-    ways.push_back(std::make_unique<Sandboxes>("fresh sandboxes, " + mode,
-                                               *daemon, /*stash=*/false));
-    ways.push_back(std::make_unique<Sandboxes>("stashed sandboxes, " + mode,
-                                               *daemon, /*stash=*/true));
-  }
+  ways.push_back(std::make_unique<Sandboxes>("fresh sandboxes", daemon,
+                                             /*stash=*/false));
+  ways.push_back(std::make_unique<Sandboxes>("stashed sandboxes", daemon,
+                                             /*stash=*/true));
   ways.push_back(std::make_unique<Links>("hard links", MakeHardLinkTree,
                                          folder + "/hard-links"));
   ways.push_back(std::make_unique<Links>("symlinks", MakeSymlinkTree,
@@ -372,26 +366,18 @@ std::vector<Measured> AllWays(
 }
 
 int Main(const BenchOptions& options) {
-  std::vector<std::unique_ptr<RunningDaemon>> daemons;
-  daemons.push_back(std::make_unique<RunningDaemon>());
-  if (!options.quick && daemons[0]->Metric("fuse_passthrough") > 0) {
-    daemons.push_back(std::make_unique<RunningDaemon>(
-        std::vector<std::string>{"--data-path", "cached"}));
-  }
+  RunningDaemon daemon(options.daemon);
   const int actions = options.quick ? 1 : options.rounds;
-  const std::string folder = daemons[0]->folder();
+  const std::string folder = daemon.folder();
   const std::string plain = folder + "/project";
   fs::create_directory(plain);
   Project project(plain, !options.quick);
-  std::vector<Measured> all = AllWays(folder, plain, daemons);
+  std::vector<Measured> all = AllWays(folder, plain, daemon);
   Action action;
   for (int i = 0; i <= actions; ++i) {
     action.source = project.Become(i);
     action.inputs = ScanTree(plain);
-    for (const auto& daemon : daemons) {
-      action.roots[daemon.get()] =
-          Must(daemon->client().PutTree(plain, {})).root;
-    }
+    action.root = Must(daemon.client().PutTree(plain, {})).root;
     if (i == actions) break;  // It is for counting.
     for (size_t k = 0; k < all.size(); ++k) {
       Serve(project, action, all[(k + static_cast<size_t>(i)) % all.size()]);
@@ -405,8 +391,9 @@ int Main(const BenchOptions& options) {
   }
   PrintHeading(absl::StrFormat(
       "%d compiles, each with %d input files and one source: what their "
-      "directories cost",
-      actions, action.inputs.links.size()));
+      "directories cost (%s)",
+      actions, action.inputs.links.size(),
+      daemon.Metric("fuse_passthrough") > 0 ? "passthrough" : "cached"));
   Print(all);
   return 0;
 }

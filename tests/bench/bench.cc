@@ -53,8 +53,14 @@ BenchOptions ParseBenchOptions(int argc, char** argv, int rounds) {
       options.rounds = 1;
     } else if (word == "--rounds" && i + 1 < argc) {
       options.rounds = std::max(1, std::atoi(argv[++i]));
+    } else if (word == "--") {
+      options.daemon.assign(argv + i + 1, argv + argc);
+      break;
     } else {
-      std::fprintf(stderr, "usage: %s [--quick] [--rounds N]\n", argv[0]);
+      std::fprintf(stderr,
+                   "usage: %s [--quick] [--rounds N] [-- CASEMENTD-OPTION...]"
+                   "\n",
+                   argv[0]);
       std::exit(2);
     }
   }

@@ -23,11 +23,13 @@ namespace casement {
 struct BenchOptions {
   bool quick = false;
   int rounds = 11;
+  std::vector<std::string> daemon;  // Options of casementd.
 };
 
-// Understands --quick and --rounds N; `rounds` is what N is by default. Ends
-// the program, with a word on why, in a debug or sanitizer build: its figures
-// would mean nothing. With --quick such builds are fine.
+// Understands [--quick] [--rounds N] [-- OPTION-OF-CASEMENTD...]; `rounds` is
+// what N is by default. Ends the program, with a word on why, in a debug or
+// sanitizer build: its figures would mean nothing. With --quick such builds are
+// fine.
 BenchOptions ParseBenchOptions(int argc, char** argv, int rounds = 11);
 
 // Prints what is asked, the kernel, the number of CPUs and the commit.
