@@ -175,7 +175,7 @@ Sandbox::NodePtr Sandbox::FindChildLocked(DirectoryNode& directory,
   if (directory.base == nullptr) return nullptr;
   const std::optional<size_t> index = directory.base->directory().Find(name);
   if (!index.has_value() ||
-      directory.hidden.contains(static_cast<uint32_t>(*index))) {
+      directory.names().hidden.contains(static_cast<uint32_t>(*index))) {
     return nullptr;
   }
   return MakeInputLocked(directory, *index);
@@ -383,7 +383,7 @@ absl::Status Sandbox::List(Node& node, uint64_t position,
   position = std::max(position, DirectoryNode::kFirstPosition);
   for (uint64_t i = position - DirectoryNode::kFirstPosition;
        i < directory.base_size(); ++i) {
-    if (directory.hidden.contains(static_cast<uint32_t>(i))) continue;
+    if (directory.names().hidden.contains(static_cast<uint32_t>(i))) continue;
     const Directory::Entry& entry = directory.base->directory().entries()[i];
     if (!sink({.name = entry.name,
                .number = directory.NumbersOf(i).own,
@@ -392,8 +392,8 @@ absl::Status Sandbox::List(Node& node, uint64_t position,
       return absl::OkStatus();
     }
   }
-  for (auto name = directory.added.upper_bound(position);
-       name != directory.added.end(); ++name) {
+  for (auto name = directory.names().added.upper_bound(position);
+       name != directory.names().added.end(); ++name) {
     const SandboxNode& child = *directory.children.at(name->second).node;
     if (!sink({.name = name->second,
                .number = child.number,
@@ -407,10 +407,10 @@ absl::Status Sandbox::List(Node& node, uint64_t position,
 
 void Sandbox::AddNameLocked(const Spot& spot, const NodePtr& node) {
   DirectoryNode& directory = spot.directory;
-  const uint64_t position = directory.next_position--;
+  const uint64_t position = directory.mutable_names().next_position--;
   directory.children.emplace(std::string(spot.name),
                              DirectoryNode::Child{node, position});
-  directory.added.emplace(position, std::string(spot.name));
+  directory.mutable_names().added.emplace(position, std::string(spot.name));
   if (node->is_directory()) ++directory.subdirectories;
   node->home = &directory;
   MarkChangedLocked(*node);
@@ -423,8 +423,8 @@ void Sandbox::RemoveNameLocked(const Spot& spot) {
   const NodePtr node = child->second.node;
   const uint64_t position = child->second.position;
   directory.children.erase(child);
-  if (directory.added.erase(position) == 0) {
-    directory.hidden.insert(
+  if (directory.mutable_names().added.erase(position) == 0) {
+    directory.mutable_names().hidden.insert(
         static_cast<uint32_t>(position - DirectoryNode::PositionOf(0)));
   }
   if (node->is_directory()) --directory.subdirectories;
@@ -694,12 +694,12 @@ void Sandbox::CheckInvariants() const {
   while (!walk.empty()) {
     const DirectoryNode& directory = *walk.back();
     walk.pop_back();
-    CASEMENT_CHECK(directory.added.size() <= directory.children.size());
+    CASEMENT_CHECK(directory.names().added.size() <= directory.children.size());
     for (const auto& [name, child] : directory.children) {
       const SandboxNode& node = *child.node;
       if (!node.changed) {
         CASEMENT_CHECK(node.home == &directory && node.input->name == name);
-        CASEMENT_CHECK(directory.added.count(child.position) == 0);
+        CASEMENT_CHECK(directory.names().added.count(child.position) == 0);
       } else {
         CASEMENT_CHECK(directory.below_changed);
       }

@@ -138,7 +138,7 @@ class Sandbox::Collector {
     }
     DirectoryBuilder builder;
     for (size_t i = 0; i < node.base_size(); ++i) {
-      if (node.hidden.contains(static_cast<uint32_t>(i))) continue;
+      if (node.names().hidden.contains(static_cast<uint32_t>(i))) continue;
       const Directory::Entry& entry = node.base->directory().entries()[i];
       if (node.children.contains(entry.name)) continue;
       AddInput(builder, node, i);

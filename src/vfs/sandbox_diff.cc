@@ -67,7 +67,7 @@ class SandboxDiff {
     const std::optional<size_t> index = now.base->directory().Find(name);
     if (!index.has_value()) return std::nullopt;
     if (now.node != nullptr &&
-        now.node->hidden.contains(static_cast<uint32_t>(*index))) {
+        now.node->names().hidden.contains(static_cast<uint32_t>(*index))) {
       return std::nullopt;
     }
     return Current{.base = now.base, .index = *index};
@@ -80,13 +80,13 @@ class SandboxDiff {
       const auto& entries = now.base->directory().entries();
       for (size_t i = 0; i < entries.size(); ++i) {
         if (now.node == nullptr ||
-            !now.node->hidden.contains(static_cast<uint32_t>(i))) {
+            !now.node->names().hidden.contains(static_cast<uint32_t>(i))) {
           names.emplace_back(entries[i].name);
         }
       }
     }
     if (now.node != nullptr) {
-      for (const auto& [position, name] : now.node->added) {
+      for (const auto& [position, name] : now.node->names().added) {
         names.push_back(name);
       }
     }
@@ -108,7 +108,7 @@ class SandboxDiff {
       return names;
     }
     if (pair.now.node == nullptr || !pair.now.node->below_changed) return names;
-    for (const uint32_t index : pair.now.node->hidden) {
+    for (const uint32_t index : pair.now.node->names().hidden) {
       names.emplace(pair.before->directory().entries()[index].name);
     }
     for (const auto& [name, child] : pair.now.node->children) {

@@ -63,14 +63,21 @@ struct SandboxNode : Node, std::enable_shared_from_this<SandboxNode> {
   // What it was made from, in its directory's Directory; null if new. Stays
   // when it is moved.
   const Directory::Entry* input = nullptr;
+  std::unique_ptr<Xattrs> xattrs;  // Null: none.
+  // What derived nodes have in a few bytes begins where these end.
   bool changed = false;
   // It belongs to an earlier action: every call fails with ESTALE.
   bool gone = false;
-  std::unique_ptr<Xattrs> xattrs;  // Null: none.
 };
 
 struct FileNode final : SandboxNode {
   using SandboxNode::SandboxNode;
+
+  bool wrote = false;    // Its bytes were written, be it with the same ones.
+  bool copying = false;  // A thread is making `scratch`; the others wait.
+  // Once is for ever: a node that was served is not opened in passthrough mode.
+  bool opened_for_writing = false;
+  bool nameless = false;  // Made without a name; it may be given one.
 
   // Where its bytes are: `scratch` if set, else the blob `published` if set,
   // else `input`'s blob.
@@ -92,11 +99,6 @@ struct FileNode final : SandboxNode {
   // Whether the bytes are those of its input, as far as anybody knows.
   bool is_input() const { return input != nullptr && !wrote; }
 
-  bool wrote = false;    // Its bytes were written, be it with the same ones.
-  bool copying = false;  // A thread is making `scratch`; the others wait.
-  // Once is for ever: a node that was served is not opened in passthrough mode.
-  bool opened_for_writing = false;
-  bool nameless = false;  // Made without a name; it may be given one.
   // In which life of the sandbox it was counted in SandboxInfo::inputs_opened.
   uint64_t opened_in = 0;
   // Files open in passthrough mode, all of them under `id`. The kernel allows
@@ -129,6 +131,12 @@ struct SpecialNode final : SandboxNode {
 
 struct DirectoryNode final : SandboxNode {
   using SandboxNode::SandboxNode;
+
+  // Something in it or below it differs from its input.
+  bool below_changed = false;
+  // The kernel may remember that a name is not here.
+  bool missed = false;
+  uint32_t subdirectories = 0;
 
   // Positions in a listing, never reused: "." is 1, ".." is 2, then come the
   // Directory's entries by index, then the added names, the newest first. So a
@@ -166,19 +174,25 @@ struct DirectoryNode final : SandboxNode {
   };
   // The children that the kernel knows or that changed.
   absl::flat_hash_map<std::string, Child> children;
-  // Entries of `base` that have lost their names here.
-  absl::flat_hash_set<uint32_t> hidden;
-  // Names that are not `base`'s, by position.
-  std::map<uint64_t, std::string> added;
-  uint64_t next_position = uint64_t{1} << 48;  // Of an added name.
-  uint32_t subdirectories = 0;
-  // Something in it or below it differs from its input.
-  bool below_changed = false;
-  // The kernel may remember that a name is not here.
-  bool missed = false;
+  // How its names differ from `base`'s. Most directories' do not.
+  struct Names {
+    absl::flat_hash_set<uint32_t> hidden;  // Entries without their names.
+    // Names that are not `base`'s, by position.
+    std::map<uint64_t, std::string> added;
+    uint64_t next_position = uint64_t{1} << 48;  // Of an added name.
+  };
+  const Names& names() const {
+    static const Names same{};
+    return own_names == nullptr ? same : *own_names;
+  }
+  Names& mutable_names() {
+    if (own_names == nullptr) own_names = std::make_unique<Names>();
+    return *own_names;
+  }
+  std::unique_ptr<Names> own_names;
 
   uint64_t visible() const {
-    return base_size() - hidden.size() + added.size();
+    return base_size() - names().hidden.size() + names().added.size();
   }
 };
 

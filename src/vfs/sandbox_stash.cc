@@ -231,10 +231,11 @@ void Sandbox::UndoNamesLocked(DirectoryNode& directory,
                               std::vector<KernelNote>& notes,
                               std::vector<NodePtr>& dropped) {
   std::set<std::string> names;
-  for (const uint32_t index : directory.hidden) {
+  for (const uint32_t index : directory.names().hidden) {
     names.emplace(directory.base->directory().entries()[index].name);
   }
-  for (const auto& [position, name] : directory.added) names.insert(name);
+  for (const auto& [position, name] : directory.names().added)
+    names.insert(name);
   for (const auto& [name, child] : directory.children) {
     if (child.node->changed && !child.node->is_directory()) names.insert(name);
   }
@@ -248,8 +249,7 @@ void Sandbox::UndoNamesLocked(DirectoryNode& directory,
       notes.push_back(KernelNote::Entry(directory.id, name));
     }
   }
-  directory.hidden.clear();
-  directory.added.clear();
+  directory.own_names = nullptr;
 }
 
 void Sandbox::UndoLocked(std::vector<KernelNote>& notes,
