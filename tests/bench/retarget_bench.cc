@@ -100,7 +100,7 @@ class ChangingTree {
 };
 
 void MeasureTime(const BenchOptions& options) {
-  const int files = options.quick ? 5000 : 50000;
+  const int files = options.quick ? 1000 : 50000;
   RunningDaemon daemon(options.daemon);
   ChangingTree big(daemon, "big", files);
   ChangingTree small(daemon, "small", kSmallFiles);
@@ -135,8 +135,8 @@ void Touch(const std::string& sandbox, int files, int touched) {
 
 void MeasureMemory(const BenchOptions& options) {
   const int stashes = options.quick ? 10 : 100;
-  const int files = 15000;
-  const int touched = 500;
+  const int files = options.quick ? 1500 : 15000;
+  const int touched = options.quick ? 50 : 500;
   RunningDaemon daemon(options.daemon);
   const std::string source = daemon.folder() + "/source";
   MakeTree(source, files);
