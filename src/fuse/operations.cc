@@ -268,6 +268,7 @@ void OnWrite(fuse_req_t req, fuse_ino_t ino, const char* bytes, size_t size,
       Vfs(req, Request::kWrite)
           .Write(ino, offset, absl::string_view(bytes, size),
                  {.from_page_cache = file->writepage != 0,
+                  .is_direct = (file->flags & O_DIRECT) != 0,
                   .clear_suid = file->kill_suidgid != 0,
                   .caller = CallerOf(req)});
   if (!wrote.ok()) return ReplyError(req, wrote.status());

@@ -74,6 +74,7 @@ struct Caller {
 struct WriteRequest {
   // The kernel writes pages back, of a mapping: the file gets no longer.
   bool from_page_cache = false;
+  bool is_direct = false;   // The file is open with O_DIRECT.
   bool clear_suid = false;  // S_ISUID and S_ISGID are to go.
   Caller caller;
 };

@@ -296,6 +296,12 @@ absl::Status Sandbox::CheckInputWritableLocked(const SandboxNode& node,
   return ErrnoStatus(caller_uid == 0 ? EROFS : EACCES, "inputs are read-only");
 }
 
+bool Sandbox::EndsFailedWriteLocked(SandboxNode& node, int64_t size) {
+  auto& file = static_cast<FileNode&>(node);
+  return std::exchange(file.direct_write_failed, false) &&
+         ShowLocked(node).size == size;
+}
+
 absl::StatusOr<Attributes> Sandbox::SetAttributes(Node& node,
                                                   const AttributeChange& change,
                                                   const Caller& caller) {
@@ -306,6 +312,10 @@ absl::StatusOr<Attributes> Sandbox::SetAttributes(Node& node,
     RETURN_IF_ERROR(CheckInputWritableLocked(target, caller.uid));
     if (change.size.has_value() && !target.is_file()) {
       return ErrnoStatus(target.is_directory() ? EISDIR : EINVAL, "truncating");
+    }
+    if (change.size.has_value() &&
+        EndsFailedWriteLocked(target, *change.size)) {
+      return ShowLocked(target);
     }
   }
   if (change.size.has_value()) {

@@ -272,6 +272,9 @@ class Sandbox final : public Area,
   absl::Status CheckInputWritableLocked(const SandboxNode& node,
                                         uint32_t caller_uid) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Whether a change of size is what the kernel does after a failed write.
+  bool EndsFailedWriteLocked(SandboxNode& node, int64_t size)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void ApplyLocked(SandboxNode& node, const AttributeChange& change)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
 

@@ -106,6 +106,7 @@ Result Sandbox::WithWritable(FileNode& file, int64_t keep_bytes,
 void Sandbox::WroteLocked(FileNode& file) {
   file.mtime = file.ctime = Now();
   file.wrote = true;
+  file.direct_write_failed = false;
   MarkChangedLocked(file);
 }
 
@@ -130,7 +131,11 @@ absl::StatusOr<size_t> Sandbox::Write(Node& node, int64_t offset,
                    ? scratch.WriteBack(offset, bytes, is_dropped)
                    : scratch.Write(offset, bytes);
       });
-  RETURN_IF_ERROR(wrote.status());
+  if (!wrote.ok()) {
+    MutexLock lock(mu_);
+    file->direct_write_failed = request.is_direct;
+    return wrote.status();
+  }
   // The truncation that was first has set the times.
   if (is_dropped) return wrote;
   {

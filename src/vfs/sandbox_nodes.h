@@ -78,6 +78,10 @@ struct FileNode final : SandboxNode {
   // Once is for ever: a node that was served is not opened in passthrough mode.
   bool opened_for_writing = false;
   bool nameless = false;  // Made without a name; it may be given one.
+  // A direct write failed, after which the kernel cuts the file to the size
+  // that it had (fuse_direct_IO in Linux, when it was to become longer). Nobody
+  // asked for that, and no time tells of it.
+  bool direct_write_failed = false;
 
   // Where its bytes are: `scratch` if set, else the blob `published` if set,
   // else `input`'s blob.

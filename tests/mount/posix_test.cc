@@ -321,6 +321,27 @@ TEST_P(SandboxCalls, OtherNamesOfAnInputShowWhatIsWrittenWhileItIsRead) {
   EXPECT_EQ(ReadFile(other), "new text");
 }
 
+// The kernel cuts the file to its size afterwards, which nobody asked for.
+TEST_P(SandboxCalls, ADirectWriteThatFailsChangesNothing) {
+  const int fd = open((path_ + "/text").c_str(), O_RDWR | O_DIRECT);
+  struct stat before {};
+  ASSERT_EQ(fstat(fd, &before), 0);
+  usleep(10000);
+  EXPECT_EQ(pwrite(fd, "x", 1, off_t{1} << 44), -1);
+  EXPECT_EQ(errno, EFBIG);
+  struct stat after {};
+  ASSERT_EQ(fstat(fd, &after), 0);
+  EXPECT_EQ(after.st_size, before.st_size);
+  EXPECT_EQ(after.st_mtim.tv_sec, before.st_mtim.tv_sec);
+  EXPECT_EQ(after.st_ctim.tv_nsec, before.st_ctim.tv_nsec);
+  EXPECT_TRUE(daemon_.client().Diff(Name())->empty());
+  // Somebody asks for it.
+  ASSERT_EQ(ftruncate(fd, before.st_size), 0);
+  ASSERT_EQ(fstat(fd, &after), 0);
+  EXPECT_GT(after.st_mtim.tv_sec, before.st_mtim.tv_sec);
+  close(fd);
+}
+
 TEST_P(SandboxCalls, DirectoriesCanBeSynced) {
   const int fd = open((path_ + "/dir").c_str(), O_RDONLY | O_DIRECTORY);
   EXPECT_EQ(fsync(fd), 0) << errno;
