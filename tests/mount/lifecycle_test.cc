@@ -86,9 +86,14 @@ TEST(Lifecycle, SandboxOfAKilledClientIsGoneWithinASecondAndItsLeasesToo) {
   const std::string pid =
       RunShell("exec 2>/dev/null; (exec " CASEMENT " --socket " +
                daemon.socket() + " run --root " + root->root.ToString() +
-               " -- sleep 100 >/dev/null) & echo $!")
+               " -- sleep 100." + std::to_string(getpid()) +
+               " >/dev/null) & echo $!")
           .out;
-  for (int i = 0; i < 1000 && daemon.client().List()->empty(); ++i) {
+  // Until somebody is inside. Killed while it sets up the namespaces, bwrap
+  // leaves a process behind that waits for its parent.
+  const std::vector<std::string> inside = {
+      "pgrep", "-fx", "sleep 100." + std::to_string(getpid())};
+  for (int i = 0; i < 1000 && RunProgram(inside).exit_status != 0; ++i) {
     usleep(10000);
   }
   ASSERT_EQ(daemon.client().List()->size(), 1u);

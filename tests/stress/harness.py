@@ -368,7 +368,7 @@ def check_running_store(counts, daemon, sample=8):
   counts.check(stats['blobs'] == len(on_disk),
                f'{stats["blobs"]} blobs are known, {len(on_disk)} on disk')
   strangers = {path.name for path in daemon.store.iterdir()} - {
-      'cas', 'index', 'lock', 'scratch', 'lost+found'}
+      'actions', 'cas', 'index', 'lock', 'scratch', 'lost+found'}
   counts.check(not strangers, f'in the store: {strangers}')
   scratch = list((daemon.store / 'scratch').iterdir())
   counts.check(not scratch, f'in scratch: {scratch}')
