@@ -92,15 +92,16 @@ absl::Status NoRemote() {
       "remote: none is configured, and clients cannot add one");
 }
 
-absl::Status SetFile(const Output& output, DigestMessage& digest,
-                     bool& is_executable) {
+// Into what CaptureFiles or HashFiles say of one path.
+template <typename Response>
+absl::Status SetFile(const Output& output, Response& response) {
   if (output.kind != Output::Kind::kFile &&
       output.kind != Output::Kind::kExecutable) {
     return absl::FailedPreconditionError(
         absl::StrCat("output ", QuoteName(output.path), ": no regular file"));
   }
-  SetMessage(output.digest, &digest);
-  is_executable = output.kind == Output::Kind::kExecutable;
+  SetMessage(output.digest, response.mutable_digest());
+  response.set_is_executable(output.kind == Output::Kind::kExecutable);
   return absl::OkStatus();
 }
 
@@ -186,8 +187,7 @@ absl::StatusOr<SandboxSpec> LocalCasService::SpecOf(
   }
   spec.owner_uid = static_cast<uint32_t>(uid);
   spec.owner_gid = static_cast<uint32_t>(gid);
-  if (peer.uid != 0 &&
-      (spec.owner_uid != peer.uid || !peer.IsInGroup(spec.owner_gid))) {
+  if (!peer.MayGiveTo(spec.owner_uid, spec.owner_gid)) {
     return absl::PermissionDeniedError(absl::StrCat(
         "stage for ", uid, ":", gid,
         ": only root may choose another user than itself (", peer.uid, ")"));
@@ -331,28 +331,14 @@ grpc::Status LocalCasService::CaptureFiles(
     grpc::ServerContext* context, const local_cas::CaptureFilesRequest* request,
     local_cas::CaptureFilesResponse* response) {
   return ToGrpc(Capture(*context, *request, *response,
-                        [](const Output& output,
-                           local_cas::CaptureFilesResponse::Response& result) {
-                          bool is_executable = false;
-                          const absl::Status set = SetFile(
-                              output, *result.mutable_digest(), is_executable);
-                          result.set_is_executable(is_executable);
-                          return set;
-                        }));
+                        SetFile<local_cas::CaptureFilesResponse::Response>));
 }
 
 grpc::Status LocalCasService::HashFiles(
     grpc::ServerContext* context, const local_cas::HashFilesRequest* request,
     local_cas::HashFilesResponse* response) {
-  return ToGrpc(Capture(
-      *context, *request, *response,
-      [](const Output& output, local_cas::HashFilesResponse::Response& result) {
-        bool is_executable = false;
-        const absl::Status set =
-            SetFile(output, *result.mutable_digest(), is_executable);
-        result.set_is_executable(is_executable);
-        return set;
-      }));
+  return ToGrpc(Capture(*context, *request, *response,
+                        SetFile<local_cas::HashFilesResponse::Response>));
 }
 
 grpc::Status LocalCasService::GetInstanceNameForRemote(

@@ -39,6 +39,10 @@ bool Peer::IsInGroup(gid_t group) const {
 
 bool Peer::IsPrivileged() const { return uid == 0 || uid == ::geteuid(); }
 
+bool Peer::MayGiveTo(uid_t user, gid_t group) const {
+  return uid == 0 || (uid == user && IsInGroup(group));
+}
+
 absl::StatusOr<Peer> PeerOfSocket(int fd) {
   struct ucred credentials;
   socklen_t bytes = sizeof(credentials);

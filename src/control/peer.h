@@ -19,6 +19,8 @@ struct Peer {
   bool IsInGroup(gid_t group) const;
   // The daemon's own user and root may act on everybody's sandboxes.
   bool IsPrivileged() const;
+  // Whether it may make things that belong to this user and group.
+  bool MayGiveTo(uid_t user, gid_t group) const;
 };
 
 // The process that connected, as it was then.

@@ -125,10 +125,7 @@ class PieceWriter {
 constexpr size_t kEntryBytes = 256;
 
 absl::Status CheckOwner(const Peer& peer, const v1::Owner& owner) {
-  if (peer.uid == 0 ||
-      (owner.uid() == peer.uid && peer.IsInGroup(owner.gid()))) {
-    return absl::OkStatus();
-  }
+  if (peer.MayGiveTo(owner.uid(), owner.gid())) return absl::OkStatus();
   return absl::PermissionDeniedError(absl::StrCat(
       "owner ", owner.uid(), ":", owner.gid(),
       ": only root may choose another owner than itself (", peer.uid, ")"));

@@ -56,16 +56,6 @@ std::optional<absl::string_view> MessageIn(absl::string_view bytes,
   return message;
 }
 
-absl::Status WriteAll(Disk& disk, int fd, absl::string_view bytes) {
-  int64_t offset = 0;
-  while (!bytes.empty()) {
-    ASSIGN_OR_RETURN(const size_t count, disk.Write(fd, bytes, offset));
-    offset += static_cast<int64_t>(count);
-    bytes.remove_prefix(count);
-  }
-  return absl::OkStatus();
-}
-
 }  // namespace
 
 ActionCache::ActionCache(Disk& disk, BlobStore& store, Options options)
@@ -287,7 +277,7 @@ absl::Status ActionCache::WriteResult(const Digest& action,
   RETURN_IF_ERROR(store_.ReserveScratch(estimate));
   absl::Status written = [&]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(write_mu_) {
     ASSIGN_OR_RETURN(const UniqueFd fd, store_.NewScratchFile());
-    RETURN_IF_ERROR(WriteAll(disk_, fd.get(), bytes));
+    RETURN_IF_ERROR(WriteAll(disk_, fd.get(), bytes, /*offset=*/0));
     return Publish(fd.get(), action, estimate);
   }();
   // First the bytes go, then their account.

@@ -44,6 +44,16 @@ absl::Status StatusOf(int result, const Parts&... what) {
 
 }  // namespace
 
+absl::Status WriteAll(Disk& disk, int fd, absl::string_view bytes,
+                      int64_t offset) {
+  while (!bytes.empty()) {
+    ASSIGN_OR_RETURN(const size_t count, disk.Write(fd, bytes, offset));
+    offset += static_cast<int64_t>(count);
+    bytes.remove_prefix(count);
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<UniqueFd> RealDisk::Open(int directory, const std::string& path,
                                         int flags, mode_t mode) {
   UniqueFd fd(Retry([&] {

@@ -62,6 +62,10 @@ class Disk {
   virtual absl::StatusOr<int64_t> BlockBytes(int fd) = 0;
 };
 
+// Write() until all is written, from `offset` on.
+absl::Status WriteAll(Disk& disk, int fd, absl::string_view bytes,
+                      int64_t offset);
+
 // The real thing.
 class RealDisk : public Disk {
  public:

@@ -85,16 +85,6 @@ absl::StatusOr<IndexWriter> IndexWriter::Start(Disk& disk, int store) {
   return writer;
 }
 
-absl::Status IndexWriter::WriteAll(absl::string_view bytes, int64_t offset) {
-  while (!bytes.empty()) {
-    ASSIGN_OR_RETURN(const size_t count,
-                     disk_->Write(fd_.get(), bytes, offset));
-    offset += static_cast<int64_t>(count);
-    bytes.remove_prefix(count);
-  }
-  return absl::OkStatus();
-}
-
 absl::Status IndexWriter::Add(const IndexEntry& entry) {
   RawEntry raw;
   std::copy(entry.digest.hash().begin(), entry.digest.hash().end(), raw.hash);
@@ -110,7 +100,7 @@ absl::Status IndexWriter::Add(const IndexEntry& entry) {
 absl::Status IndexWriter::WriteBlock() {
   if (block_.empty()) return absl::OkStatus();
   block_ += Checksum(block_, offset_);
-  RETURN_IF_ERROR(WriteAll(block_, offset_));
+  RETURN_IF_ERROR(WriteAll(*disk_, fd_.get(), block_, offset_));
   offset_ += static_cast<int64_t>(block_.size());
   block_.clear();
   return absl::OkStatus();
@@ -125,7 +115,7 @@ absl::StatusOr<int64_t> IndexWriter::Finish(const IndexHeader& header) {
   std::copy(header.shards.begin(), header.shards.end(), raw.shards);
   std::string bytes(reinterpret_cast<const char*>(&raw), sizeof(raw));
   bytes += Checksum(bytes, 0);
-  RETURN_IF_ERROR(WriteAll(bytes, 0));
+  RETURN_IF_ERROR(WriteAll(*disk_, fd_.get(), bytes, 0));
   RETURN_IF_ERROR(disk_->Sync(fd_.get()));
   ASSIGN_OR_RETURN(const struct stat attributes, disk_->Stat(fd_.get()));
   RETURN_IF_ERROR(disk_->Rename(store_, kNewIndexName, kIndexName));

@@ -73,7 +73,6 @@ class IndexWriter {
  private:
   IndexWriter(Disk& disk, int store, UniqueFd fd);
   absl::Status WriteBlock();
-  absl::Status WriteAll(absl::string_view bytes, int64_t offset);
 
   Disk* disk_;
   int store_;
