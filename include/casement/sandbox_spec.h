@@ -18,6 +18,16 @@ enum class InputsPolicy : uint8_t {
   kReadOnly,
 };
 
+// Where inputs may be when the sandbox is made.
+enum class InputsFrom : uint8_t {
+  // In the store: all of them, or creation fails.
+  kStore,
+  // Or in the remote cache (casementd --remote), which is asked whether it has
+  // them. A file is fetched when it is first opened or read, which takes until
+  // then; Directories are fetched at once.
+  kRemote,
+};
+
 struct SandboxSpec {
   // The digest of an REv2 Directory. The empty Directory's by default.
   Digest root;
@@ -25,6 +35,7 @@ struct SandboxSpec {
   // the daemon if empty.
   std::string name;
   InputsPolicy inputs = InputsPolicy::kCopyOnWrite;
+  InputsFrom inputs_from = InputsFrom::kStore;
   // Whose directory it is. Only root may choose somebody else than itself.
   uint32_t owner_uid = 0;
   uint32_t owner_gid = 0;

@@ -11,6 +11,12 @@ namespace {
 
 constexpr absl::string_view kErrnoPayload = "casement/errno";
 
+void CopyPayloads(const absl::Status& from, absl::Status& to) {
+  from.ForEachPayload([&to](absl::string_view type, const absl::Cord& payload) {
+    to.SetPayload(type, payload);
+  });
+}
+
 }  // namespace
 
 absl::Status MakeErrnoStatus(int error_number, absl::string_view what) {
@@ -19,6 +25,12 @@ absl::Status MakeErrnoStatus(int error_number, absl::string_view what) {
       absl::StrCat(what, ": ", std::generic_category().message(error_number)));
   status.SetPayload(kErrnoPayload, absl::Cord(absl::StrCat(error_number)));
   return status;
+}
+
+absl::Status WithCode(absl::StatusCode code, const absl::Status& status) {
+  absl::Status other(code, status.message());
+  CopyPayloads(status, other);
+  return other;
 }
 
 std::optional<int> ErrnoOf(const absl::Status& status) {
@@ -34,10 +46,7 @@ std::optional<int> ErrnoOf(const absl::Status& status) {
 absl::Status MakeAnnotated(const absl::Status& status, absl::string_view what) {
   absl::Status annotated(status.code(),
                          absl::StrCat(what, ": ", status.message()));
-  status.ForEachPayload(
-      [&annotated](absl::string_view type, const absl::Cord& payload) {
-        annotated.SetPayload(type, payload);
-      });
+  CopyPayloads(status, annotated);
   return annotated;
 }
 

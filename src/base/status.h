@@ -40,9 +40,19 @@ namespace casement {
 // `what` and, after a colon, the errno in words.
 absl::Status MakeErrnoStatus(int error_number, absl::string_view what);
 
+// `status` under another code; message and payloads stay.
+absl::Status WithCode(absl::StatusCode code, const absl::Status& status);
+
 template <typename... Parts>
 absl::Status ErrnoStatus(int error_number, const Parts&... what) {
   return MakeErrnoStatus(error_number, absl::StrCat(what...));
+}
+
+// The same with another code than the errno's own.
+template <typename... Parts>
+absl::Status ErrnoStatusAs(absl::StatusCode code, int error_number,
+                           const Parts&... what) {
+  return WithCode(code, MakeErrnoStatus(error_number, absl::StrCat(what...)));
 }
 
 // The errno that ErrnoStatus() or absl::ErrnoToStatus() stored; nullopt if

@@ -67,6 +67,12 @@ void AddSandboxOptions(ArgumentParser& parser) {
                     "only; read-only: they cannot",
             .default_value = "copy-on-write",
             .choices = {"copy-on-write", "read-only"}})
+      .Add({.name = "inputs-from",
+            .placeholder = "PLACE",
+            .help = "store: all inputs must be in the store; remote: or in the "
+                    "daemon's remote cache, and come when they are read",
+            .default_value = "store",
+            .choices = {"store", "remote"}})
       .Add({.name = "label",
             .placeholder = "LABEL",
             .help = "where the action comes from, such as //package:target"})

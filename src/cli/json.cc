@@ -40,6 +40,7 @@ Json ToJson(const RunningSandbox& sandbox) {
   SetBytes(json, "path", sandbox.path);
   json["root"] = sandbox.spec.root.ToString();
   json["inputs"] = WordFor(sandbox.spec.inputs);
+  json["inputs_from"] = WordFor(sandbox.spec.inputs_from);
   json["owner_uid"] = sandbox.spec.owner_uid;
   json["owner_gid"] = sandbox.spec.owner_gid;
   SetBytes(json, "label", sandbox.spec.label);

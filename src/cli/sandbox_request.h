@@ -18,6 +18,9 @@ inline absl::StatusOr<SandboxSpec> SandboxSpecOf(const Arguments& arguments) {
   spec.inputs = arguments.Get("inputs") == "read-only"
                     ? InputsPolicy::kReadOnly
                     : InputsPolicy::kCopyOnWrite;
+  spec.inputs_from = arguments.Get("inputs-from") == "remote"
+                         ? InputsFrom::kRemote
+                         : InputsFrom::kStore;
   spec.label = arguments.Get("label");
   ASSIGN_OR_RETURN(spec.scratch_bytes_max,
                    arguments.GetBytes("scratch-bytes-max"));

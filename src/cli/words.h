@@ -44,6 +44,16 @@ inline const char* WordFor(InputsPolicy policy) {
   return "";
 }
 
+inline const char* WordFor(InputsFrom place) {
+  switch (place) {
+    case InputsFrom::kStore:
+      return "store";
+    case InputsFrom::kRemote:
+      return "remote";
+  }
+  return "";
+}
+
 }  // namespace casement
 
 #endif  // CASEMENT_CLI_WORDS_H_

@@ -61,6 +61,9 @@ absl::StatusOr<RunningSandbox> FromMessage(const v1::Sandbox& message) {
   info.spec.inputs = message.inputs() == v1::READ_ONLY
                          ? InputsPolicy::kReadOnly
                          : InputsPolicy::kCopyOnWrite;
+  info.spec.inputs_from = message.inputs_from() == v1::REMOTE
+                              ? InputsFrom::kRemote
+                              : InputsFrom::kStore;
   info.spec.owner_uid = message.owner().uid();
   info.spec.owner_gid = message.owner().gid();
   info.spec.label = message.label();
@@ -160,6 +163,8 @@ v1::CreateRequest RequestFor(const SandboxSpec& spec, const Session* session,
   request.set_inputs(spec.inputs == InputsPolicy::kReadOnly
                          ? v1::READ_ONLY
                          : v1::COPY_ON_WRITE);
+  request.set_inputs_from(spec.inputs_from == InputsFrom::kRemote ? v1::REMOTE
+                                                                  : v1::STORE);
   if (!options.owner_is_peer) {
     request.mutable_owner()->set_uid(spec.owner_uid);
     request.mutable_owner()->set_gid(spec.owner_gid);

@@ -57,11 +57,22 @@ v1::Output::Kind ToMessage(Output::Kind kind) {
   return v1::Output::UNKNOWN;
 }
 
+v1::InputsFrom ToMessage(InputsFrom place) {
+  switch (place) {
+    case InputsFrom::kStore:
+      return v1::STORE;
+    case InputsFrom::kRemote:
+      return v1::REMOTE;
+  }
+  return v1::STORE;
+}
+
 void SetMessage(const SandboxInfo& info, v1::Sandbox* message) {
   message->set_name(info.name);
   message->set_path(info.path);
   SetMessage(info.spec.root, message->mutable_root());
   message->set_inputs(ToMessage(info.spec.inputs));
+  message->set_inputs_from(ToMessage(info.spec.inputs_from));
   message->mutable_owner()->set_uid(info.spec.owner_uid);
   message->mutable_owner()->set_gid(info.spec.owner_gid);
   message->set_label(info.spec.label);
@@ -142,6 +153,11 @@ absl::StatusOr<SandboxSpec> SpecOf(const Peer& peer,
     return absl::InvalidArgumentError(
         absl::StrCat("inputs policy ", request.inputs(), ": unknown"));
   }
+  if (request.inputs_from() != v1::STORE &&
+      request.inputs_from() != v1::REMOTE) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "inputs from ", request.inputs_from(), ": an unknown place"));
+  }
   if (request.label().size() > kLabelBytesMax) {
     return absl::InvalidArgumentError(
         absl::StrCat("label: longer than ", kLabelBytesMax, " bytes"));
@@ -152,6 +168,8 @@ absl::StatusOr<SandboxSpec> SpecOf(const Peer& peer,
   spec.name = request.name();
   spec.inputs = request.inputs() == v1::READ_ONLY ? InputsPolicy::kReadOnly
                                                   : InputsPolicy::kCopyOnWrite;
+  spec.inputs_from = request.inputs_from() == v1::REMOTE ? InputsFrom::kRemote
+                                                         : InputsFrom::kStore;
   spec.owner_uid = peer.uid;
   spec.owner_gid = peer.gid;
   if (request.has_owner()) {

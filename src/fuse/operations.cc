@@ -23,9 +23,25 @@ Adapter& AdapterOf(fuse_req_t req) {
 FileSystem& Vfs(fuse_req_t req, Request kind) {
   Notifier::ThisThreadAnswersRequests();
   Adapter& adapter = AdapterOf(req);
-  adapter.requests[static_cast<size_t>(kind)].fetch_add(
-      1, std::memory_order_relaxed);
+  if (!WaitingRequests::IsAgain()) {
+    adapter.requests[static_cast<size_t>(kind)].fetch_add(
+        1, std::memory_order_relaxed);
+  }
   return adapter.vfs;
+}
+
+// Replies with an error, unless all that is wrong is a blob that can be
+// fetched: then `again` handles the request once more when it has come.
+// `missing_errno` is the answer if nobody has it.
+template <typename Again>
+void ReplyErrorOrWait(fuse_req_t req, const absl::Status& status, Again again,
+                      int missing_errno = EIO) {
+  WaitingRequests* const waiting = AdapterOf(req).waiting.get();
+  if (waiting != nullptr &&
+      waiting->Take(req, status, missing_errno, std::move(again))) {
+    return;
+  }
+  ReplyError(req, status);
 }
 
 bool IsInGroup(fuse_req_t req, uint32_t gid) {
@@ -93,7 +109,12 @@ void OnInit(void* userdata, fuse_conn_info* connection) {
 void OnLookup(fuse_req_t req, fuse_ino_t parent, const char* name) {
   FileSystem& vfs = Vfs(req, Request::kLookup);
   const absl::StatusOr<Entry> entry = vfs.Lookup(parent, name);
-  if (!entry.ok()) return ReplyError(req, entry.status());
+  if (!entry.ok()) {
+    const auto again = [parent, text = std::string(name)](fuse_req_t waited) {
+      OnLookup(waited, parent, text.c_str());
+    };
+    return ReplyErrorOrWait(req, entry.status(), again, ENOENT);
+  }
   if (!ReplyEntry(req, *entry) && entry->id != 0) vfs.Forget(entry->id, 1);
 }
 
@@ -139,7 +160,13 @@ void OnSetattr(fuse_req_t req, fuse_ino_t ino, struct stat* wanted, int which,
   const auto shown =
       Vfs(req, Request::kSetattr)
           .SetAttributes(ino, ChangeOf(*wanted, which), CallerOf(req));
-  if (!shown.ok()) return ReplyError(req, shown.status());
+  if (!shown.ok()) {
+    return ReplyErrorOrWait(
+        req, shown.status(),
+        [ino, stat = *wanted, which](fuse_req_t waited) mutable {
+          OnSetattr(waited, ino, &stat, which, nullptr);
+        });
+  }
   ReplyAttributes(req, *shown);
 }
 
@@ -229,7 +256,12 @@ void OnOpen(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file) {
           .Open(ino, {.flags = file->flags,
                       .clear_suid = file->kill_suidgid != 0,
                       .caller = CallerOf(req)});
-  if (!opened.ok()) return ReplyError(req, opened.status());
+  if (!opened.ok()) {
+    return ReplyErrorOrWait(req, opened.status(),
+                            [ino, copy = *file](fuse_req_t waited) mutable {
+                              OnOpen(waited, ino, &copy);
+                            });
+  }
   file->noflush = 1;
   if (opened->passthrough != nullptr) {
     return ReplyPassthrough(req, ino, *opened, file);
@@ -258,7 +290,12 @@ void OnRead(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
   if (buffer.size() < size) buffer.resize(size);
   const absl::StatusOr<size_t> got =
       vfs.Read(ino, offset, absl::MakeSpan(buffer.data(), size));
-  if (!got.ok()) return ReplyError(req, got.status());
+  if (!got.ok()) {
+    return ReplyErrorOrWait(req, got.status(),
+                            [ino, size, offset](fuse_req_t waited) {
+                              OnRead(waited, ino, size, offset, nullptr);
+                            });
+  }
   fuse_reply_buf(req, buffer.data(), *got);
 }
 
@@ -271,7 +308,14 @@ void OnWrite(fuse_req_t req, fuse_ino_t ino, const char* bytes, size_t size,
                   .is_direct = (file->flags & O_DIRECT) != 0,
                   .clear_suid = file->kill_suidgid != 0,
                   .caller = CallerOf(req)});
-  if (!wrote.ok()) return ReplyError(req, wrote.status());
+  if (!wrote.ok()) {
+    return ReplyErrorOrWait(req, wrote.status(),
+                            [ino, text = std::string(bytes, size), offset,
+                             copy = *file](fuse_req_t waited) mutable {
+                              OnWrite(waited, ino, text.data(), text.size(),
+                                      offset, &copy);
+                            });
+  }
   fuse_reply_write(req, *wrote);
 }
 
@@ -416,15 +460,26 @@ void OnCreate(fuse_req_t req, fuse_ino_t parent, const char* name, mode_t mode,
 
 void OnFallocate(fuse_req_t req, fuse_ino_t ino, int mode, off_t offset,
                  off_t length, fuse_file_info* /*file*/) {
-  ReplyStatus(req, Vfs(req, Request::kFallocate)
-                       .Allocate(ino, mode, offset, length, CallerOf(req)));
+  const absl::Status allocated =
+      Vfs(req, Request::kFallocate)
+          .Allocate(ino, mode, offset, length, CallerOf(req));
+  if (allocated.ok()) return ReplyStatus(req, allocated);
+  ReplyErrorOrWait(req, allocated,
+                   [ino, mode, offset, length](fuse_req_t waited) {
+                     OnFallocate(waited, ino, mode, offset, length, nullptr);
+                   });
 }
 
 void OnLseek(fuse_req_t req, fuse_ino_t ino, off_t offset, int whence,
              fuse_file_info* /*file*/) {
   const absl::StatusOr<int64_t> found =
       Vfs(req, Request::kLseek).Seek(ino, offset, whence);
-  if (!found.ok()) return ReplyError(req, found.status());
+  if (!found.ok()) {
+    return ReplyErrorOrWait(req, found.status(),
+                            [ino, offset, whence](fuse_req_t waited) {
+                              OnLseek(waited, ino, offset, whence, nullptr);
+                            });
+  }
   fuse_reply_lseek(req, *found);
 }
 
@@ -441,7 +496,14 @@ void OnCopyFileRange(fuse_req_t req, fuse_ino_t from, off_t from_offset,
   const absl::StatusOr<size_t> copied =
       Vfs(req, Request::kCopyFileRange)
           .CopyRange(from, from_offset, to, to_offset, length, CallerOf(req));
-  if (!copied.ok()) return ReplyError(req, copied.status());
+  if (!copied.ok()) {
+    return ReplyErrorOrWait(
+        req, copied.status(),
+        [from, from_offset, to, to_offset, length](fuse_req_t waited) {
+          OnCopyFileRange(waited, from, from_offset, nullptr, to, to_offset,
+                          nullptr, length, 0);
+        });
+  }
   fuse_reply_write(req, *copied);
 }
 

@@ -6,10 +6,12 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <memory>
 
 #include "absl/strings/string_view.h"
 #include "fuse/backing_ids.h"
 #include "fuse/libfuse.h"
+#include "fuse/waiting_requests.h"
 #include "vfs/data_path.h"
 #include "vfs/file_system.h"
 
@@ -61,6 +63,7 @@ struct Adapter {
   bool wants_io_uring = false;
   BackingIds backing_ids;
   std::array<std::atomic<int64_t>, kRequestKinds> requests{};
+  std::unique_ptr<WaitingRequests> waiting = nullptr;  // With a remote cache.
   // Known once the kernel has said INIT.
   std::atomic<bool> over_io_uring{false};
 };

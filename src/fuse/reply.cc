@@ -27,6 +27,7 @@ int ErrnoForReply(const absl::Status& status) {
     case absl::StatusCode::kPermissionDenied:
       return EACCES;
     case absl::StatusCode::kDeadlineExceeded:
+    case absl::StatusCode::kUnavailable:
       return ETIMEDOUT;
     case absl::StatusCode::kCancelled:
       return EINTR;

@@ -127,6 +127,19 @@ absl::StatusOr<Lease> BlobStore::LeaseBlob(const Digest& digest) {
   return *std::move(lease);
 }
 
+Lease BlobStore::LeaseAwaited(const Digest& digest) {
+  if (digest.size_bytes() == 0) return Lease(this, kEmptyBlobId);
+  MutexLock lock(mu_);
+  Slot* slot = slots_.Find(digest);
+  if (slot == nullptr) {
+    slot = &slots_.Await(digest, EstimateBytes(digest.size_bytes()));
+  } else {
+    slot->used = NextTick();
+  }
+  slots_.AddLease(*slot);
+  return Lease(this, slots_.IdOf(*slot));
+}
+
 std::optional<Lease> BlobStore::LeaseResident(const Digest& digest) {
   MutexLock lock(mu_);
   Slot* const slot = slots_.Find(digest);
@@ -181,10 +194,14 @@ void BlobStore::GiveBack(std::vector<Lease> leases, uint64_t used) {
 
 int64_t BlobStore::LeasedBytes() const {
   MutexLock lock(mu_);
-  return slots_.totals().leased_bytes;
+  return slots_.totals().leased_bytes + slots_.totals().awaited_bytes;
 }
 
 void BlobStore::FreeIfUnusedLocked(Slot& slot) {
+  if (slot.state == Slot::State::kAwaited && slot.leases == 0) {
+    slots_.Free(slot);
+    return;
+  }
   if (slot.state != Slot::State::kZombie || slot.refs > 0 || slot.leases > 0 ||
       open_.contains(slots_.IdOf(slot))) {
     return;
@@ -387,6 +404,7 @@ BlobStore::Stats BlobStore::GetStats() const {
     stats.blobs = totals.blobs;
     stats.leased_blobs = totals.leased_blobs;
     stats.zombies = totals.zombies;
+    stats.awaited = totals.awaited;
     stats.size_bytes = totals.size_bytes;
   }
   stats.capacity_bytes = options_.capacity_bytes;

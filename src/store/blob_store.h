@@ -205,12 +205,15 @@ class BlobStore {
   // NotFound, without a message, if the blob is not here.
   absl::StatusOr<BlobRef> Ref(const Digest& digest);
   absl::StatusOr<Lease> LeaseBlob(const Digest& digest);
+  // The same, but a blob that is not here is leased from when it comes.
+  Lease LeaseAwaited(const Digest& digest);
   // Ends leases on blobs that were last used at `used`, a NextTick(): they are
   // evicted as if they had not been leased since.
   void GiveBack(std::vector<Lease> leases, uint64_t used);
   // Counts uses: of two, the later one has the higher number.
   uint64_t NextTick() { return tick_.fetch_add(1) + 1; }
-  // What leases hold now of the capacity, in allocated bytes.
+  // What leases hold now of the capacity, in allocated bytes: of what is here,
+  // and of what is awaited.
   int64_t LeasedBytes() const;
   // What a blob of this size that is not leased yet takes on disk, at most.
   int64_t EstimateBytes(int64_t size_bytes) const;
@@ -249,6 +252,7 @@ class BlobStore {
     int64_t blobs = 0;
     int64_t leased_blobs = 0;
     int64_t zombies = 0;
+    int64_t awaited = 0;     // Leased, and not here yet.
     int64_t size_bytes = 0;  // The sum of the blobs' sizes.
     int64_t capacity_bytes = 0;
     int64_t evictions = 0;  // Since the start, as are the following.
@@ -317,8 +321,8 @@ class BlobStore {
 
   // I1  the ledger's blobs are the sum of the resident blobs' allocated bytes,
   //     its zombies that of the slots being evicted and evicted
-  // I2  a digest with a lease is resident, unless it was dropped as damaged
-  // I3  the LRU list holds exactly the resident blobs without a lease
+  // I2  a digest with a lease is resident, or awaited, or was dropped as
+  // damaged I3  the LRU list holds exactly the resident blobs without a lease
   // I4  no slot is both free and reachable
   // I5  a zombie is referred to, leased or open
   void CheckInvariants() const;

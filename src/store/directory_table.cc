@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -96,7 +97,7 @@ ClosureLease::~ClosureLease() {
 // Directories below it are held by a count.
 class DirectoryTable::Loader {
  public:
-  explicit Loader(DirectoryTable& table) : table_(table) {}
+  Loader(DirectoryTable& table, InputsFrom from) : table_(table), from_(from) {}
 
   // Gives up what was not interned.
   ~Loader() {
@@ -189,9 +190,14 @@ class DirectoryTable::Loader {
     }
     Loaded& loaded = loaded_[digest];
     if (!LeaseInto(digest, loaded)) return absl::OkStatus();
-    ASSIGN_OR_RETURN(loaded.directory, ReadDirectory(table_.store_, digest));
+    // Load() remembers what the Gatherer has parsed.
+    absl::StatusOr<std::shared_ptr<const Directory>> directory =
+        from_ == InputsFrom::kStore ? ReadDirectory(table_.store_, digest)
+                                    : table_.Load(digest);
+    if (!directory.ok()) return directory.status();
+    loaded.directory = *std::move(directory);
     for (const Directory::Entry& entry : loaded.directory->entries()) {
-      if (entry.type == EntryType::kFile) LeaseInto(entry.digest, loaded);
+      if (entry.type == EntryType::kFile) LeaseFile(entry.digest, loaded);
     }
     stack_.push_back({digest});
     return absl::OkStatus();
@@ -207,6 +213,15 @@ class DirectoryTable::Loader {
       held_.push_back(digest);
     }
     return true;
+  }
+
+  void LeaseFile(const Digest& digest, Loaded& loaded) {
+    if (from_ == InputsFrom::kStore || table_.store_.Contains(digest)) {
+      LeaseInto(digest, loaded);
+      return;
+    }
+    loaded.leases.push_back(table_.store_.LeaseAwaited(digest));
+    awaited_.insert(digest);
   }
 
   bool LeaseInto(const Digest& digest, Loaded& loaded) {
@@ -270,8 +285,9 @@ class DirectoryTable::Loader {
   }
 
   absl::Status CheckFit() {
-    if (missing_.empty()) return absl::OkStatus();
-    // What is here is leased by now, the closure's own and that of others.
+    if (missing_.empty() && awaited_.empty()) return absl::OkStatus();
+    // What is here is leased by now, the closure's own and that of others; so
+    // is what is awaited.
     const uint64_t capacity = table_.store_.GetStats().capacity_bytes;
     const auto leased = [this] {
       return static_cast<uint64_t>(table_.store_.LeasedBytes());
@@ -282,10 +298,15 @@ class DirectoryTable::Loader {
           ENOSPC, "the tree cannot fit the store: ", missing_bytes_,
           " bytes are missing, ", leased(), " of ", capacity, " are in use");
     }
-    return MissingBlobsStatus(missing_order_);
+    if (!missing_.empty()) return MissingBlobsStatus(missing_order_);
+    ASSIGN_OR_RETURN(const std::vector<Digest> nowhere,
+                     table_.fetcher_->FindMissing(std::vector<Digest>(
+                         awaited_.begin(), awaited_.end())));
+    return nowhere.empty() ? absl::OkStatus() : MissingBlobsStatus(nowhere);
   }
 
   DirectoryTable& table_;
+  const InputsFrom from_;
   std::vector<Frame> stack_;
   absl::flat_hash_map<Digest, Loaded> loaded_;
   std::vector<Digest> order_;  // Of loaded_: children before parents.
@@ -294,11 +315,84 @@ class DirectoryTable::Loader {
   absl::flat_hash_set<Digest> missing_;
   std::vector<Digest> missing_order_;
   uint64_t missing_bytes_ = 0;
+  absl::flat_hash_set<Digest> awaited_;
   int64_t directories_ = 0;
 };
 
-DirectoryTable::DirectoryTable(BlobStore& store, Options options)
-    : store_(store), options_(options) {}
+// Fetches the Directories of a closure that are not here, level by level: as
+// many exchanges as it is deep. Keeps them from eviction until they are leased
+// as the closure's.
+class DirectoryTable::Gatherer {
+ public:
+  explicit Gatherer(DirectoryTable& table) : table_(table) {}
+
+  absl::Status Gather(const Digest& root) {
+    std::vector<Digest> level = {root};
+    while (!level.empty()) {
+      RETURN_IF_ERROR(LeaseAll(level));
+      std::vector<Digest> below;
+      for (const Digest& digest : level) {
+        RETURN_IF_ERROR(AddChildren(digest, below));
+      }
+      level = std::move(below);
+    }
+    return absl::OkStatus();
+  }
+
+ private:
+  // Beyond a few times something evicts them as fast as they come.
+  static constexpr int kTriesMax = 4;
+
+  absl::Status LeaseAll(const std::vector<Digest>& digests) {
+    std::vector<Digest> absent = digests;
+    for (int tried = 0; tried < kTriesMax; ++tried) {
+      std::vector<Digest> left;
+      for (const Digest& digest : absent) {
+        absl::StatusOr<Lease> lease = table_.store_.LeaseBlob(digest);
+        if (lease.ok()) {
+          leases_.push_back(*std::move(lease));
+        } else {
+          left.push_back(digest);
+        }
+      }
+      if (left.empty()) return absl::OkStatus();
+      absent = std::move(left);
+      RETURN_IF_ERROR(table_.fetcher_->FetchAll(absent));
+    }
+    return ErrnoStatus(ENOSPC, "Directories are evicted as fast as they come");
+  }
+
+  absl::Status AddChildren(const Digest& digest, std::vector<Digest>& below) {
+    {
+      MutexLock lock(table_.mu_);
+      if (table_.nodes_.contains(digest)) return absl::OkStatus();
+    }
+    ASSIGN_OR_RETURN(std::shared_ptr<const Directory> directory,
+                     table_.Load(digest));
+    for (const Directory::Entry& entry : directory->entries()) {
+      if (entry.type != EntryType::kDirectory) continue;
+      if (seen_.insert(entry.digest).second) below.push_back(entry.digest);
+    }
+    if (static_cast<int64_t>(seen_.size()) >
+        table_.options_.closure_directories_max) {
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "the tree has more than ", table_.options_.closure_directories_max,
+          " distinct Directories"));
+    }
+    parsed_.push_back(std::move(directory));
+    return absl::OkStatus();
+  }
+
+  DirectoryTable& table_;
+  absl::flat_hash_set<Digest> seen_;
+  std::vector<Lease> leases_;
+  // So that they are not parsed again.
+  std::vector<std::shared_ptr<const Directory>> parsed_;
+};
+
+DirectoryTable::DirectoryTable(BlobStore& store, Options options,
+                               BlobFetcher* fetcher)
+    : store_(store), options_(options), fetcher_(fetcher) {}
 
 DirectoryTable::~DirectoryTable() {
   GiveUpAllIdleLeases();
@@ -306,20 +400,59 @@ DirectoryTable::~DirectoryTable() {
   CASEMENT_CHECK(nodes_.empty());  // All ClosureLeases are gone.
 }
 
-absl::StatusOr<ClosureLease> DirectoryTable::LeaseClosure(const Digest& root) {
+absl::StatusOr<ClosureLease> DirectoryTable::LeaseClosure(const Digest& root,
+                                                          InputsFrom from) {
+  if (from == InputsFrom::kRemote && fetcher_ == nullptr) {
+    return absl::FailedPreconditionError(
+        "inputs from a remote cache: the daemon was started without --remote");
+  }
+  std::optional<ClosureLease> known;
   {
     MutexLock lock(mu_);
     const auto node = nodes_.find(root);
-    if (node != nodes_.end()) return LeaseKnownLocked(node->second);
+    if (node != nodes_.end()) known = LeaseKnownLocked(node->second);
   }
-  Loader loader(*this);
-  const absl::Status loaded = loader.Load(root);
-  if (!loaded.ok()) {
-    return Annotate(loaded, "input root ", root.ToString());
+  absl::StatusOr<ClosureLease> lease =
+      known.has_value() ? *std::move(known) : LeaseNew(root, from);
+  if (!lease.ok()) {
+    return Annotate(lease.status(), "input root ", root.ToString());
   }
-  ClosureLease lease = loader.Commit(root);
+  // Somebody else may have leased it as one that is yet to come.
+  if (from == InputsFrom::kStore && store_.GetStats().awaited > 0) {
+    const std::vector<Digest> missing = MissingOf(*lease->root());
+    if (!missing.empty()) return MissingBlobsStatus(missing);
+  }
   TrimIdle();
   return lease;
+}
+
+absl::StatusOr<ClosureLease> DirectoryTable::LeaseNew(const Digest& root,
+                                                      InputsFrom from) {
+  Gatherer gatherer(*this);
+  if (from == InputsFrom::kRemote) RETURN_IF_ERROR(gatherer.Gather(root));
+  Loader loader(*this, from);
+  RETURN_IF_ERROR(loader.Load(root));
+  return loader.Commit(root);
+}
+
+std::vector<Digest> DirectoryTable::MissingOf(const InternedDirectory& root) {
+  std::vector<const InternedDirectory*> left = {&root};
+  absl::flat_hash_set<const InternedDirectory*> seen = {&root};
+  std::vector<Digest> files;
+  while (!left.empty()) {
+    const InternedDirectory& one = *left.back();
+    left.pop_back();
+    const std::vector<Directory::Entry>& entries = one.directory().entries();
+    for (size_t i = 0; i < entries.size(); ++i) {
+      if (entries[i].type == EntryType::kFile) {
+        files.push_back(entries[i].digest);
+      } else if (entries[i].type == EntryType::kDirectory &&
+                 seen.insert(one.child(i).get()).second) {
+        left.push_back(one.child(i).get());
+      }
+    }
+  }
+  return store_.Missing(files);
 }
 
 ClosureLease DirectoryTable::LeaseKnownLocked(Node& node) {

@@ -24,7 +24,9 @@
 #include "absl/status/statusor.h"
 #include "base/mutex.h"
 #include "casement/digest.h"
+#include "casement/sandbox_spec.h"
 #include "model/directory.h"
+#include "store/blob_fetcher.h"
 #include "store/blob_store.h"
 
 namespace casement {
@@ -98,7 +100,9 @@ class DirectoryTable {
     int64_t interned_bytes_max = int64_t{256} << 20;
   };
 
-  DirectoryTable(BlobStore& store, Options options);
+  // `fetcher`, if there is a remote cache, outlives this.
+  DirectoryTable(BlobStore& store, Options options,
+                 BlobFetcher* fetcher = nullptr);
   ~DirectoryTable();
 
   // FailedPrecondition if blobs are missing, naming each with one violation of
@@ -106,8 +110,11 @@ class DirectoryTable {
   // google.rpc.PreconditionFailure (MissingBlobsStatus() in missing.h).
   // InvalidArgument if a Directory is malformed. ResourceExhausted if the
   // closure cannot fit beside what is leased already, or passes a limit; if
-  // blobs are missing and all could not fit, that is what is said.
-  absl::StatusOr<ClosureLease> LeaseClosure(const Digest& root);
+  // blobs are missing and all could not fit, that is what is said. With
+  // kRemote, missing are those that the remote cache lacks too, and its errors
+  // come as they are; FailedPrecondition if there is none.
+  absl::StatusOr<ClosureLease> LeaseClosure(
+      const Digest& root, InputsFrom from = InputsFrom::kStore);
 
   // One Directory without its children and without a lease, for the tree/ view.
   // NotFound, without a message, if it is not in the store.
@@ -128,6 +135,7 @@ class DirectoryTable {
  private:
   friend class ClosureLease;
   class Loader;
+  class Gatherer;
 
   // An interned Directory that is leased.
   struct Node {
@@ -144,6 +152,9 @@ class DirectoryTable {
     std::vector<Lease> leases;
   };
 
+  absl::StatusOr<ClosureLease> LeaseNew(const Digest& root, InputsFrom from);
+  // What of a closure that is known is not here.
+  std::vector<Digest> MissingOf(const InternedDirectory& root);
   ClosureLease LeaseKnownLocked(Node& node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Lowers the count; with the last one the node goes, and what it counted on.
   void ReleaseLocked(const Digest& digest, Remains& remains)
@@ -156,6 +167,7 @@ class DirectoryTable {
 
   BlobStore& store_;
   const Options options_;
+  BlobFetcher* const fetcher_;
   mutable Mutex mu_;
   absl::flat_hash_map<Digest, Node> nodes_ ABSL_GUARDED_BY(mu_);
   // The idle roots by when they were last used.

@@ -1,6 +1,8 @@
 #include "store/missing.h"
 
 #include <algorithm>
+#include <cerrno>
+#include <optional>
 #include <string>
 
 #include "absl/status/status.h"
@@ -8,11 +10,14 @@
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "base/check.h"
+#include "base/status.h"
 #include "casement/digest.h"
 #include "google/rpc/error_details.pb.h"
 
 namespace casement {
 namespace {
+
+constexpr char kAbsentType[] = "casement/absent-blob";
 
 constexpr size_t kNamedMax = 20;
 // About 1 MiB of payload; a client asks for the rest once it has these.
@@ -30,6 +35,21 @@ absl::Status MissingBlobsStatus(absl::Span<const Digest> missing) {
   absl::Status status = absl::FailedPreconditionError(message);
   AddMissing(missing, status);
   return status;
+}
+
+absl::Status AbsentBlobStatus(const Digest& digest) {
+  absl::Status status =
+      ErrnoStatusAs(absl::StatusCode::kNotFound, EIO, "the blob is not here");
+  status.SetPayload(kAbsentType, absl::Cord(digest.ToString()));
+  return status;
+}
+
+std::optional<Digest> AbsentBlobOf(const absl::Status& status) {
+  const absl::optional<absl::Cord> name = status.GetPayload(kAbsentType);
+  if (!name.has_value()) return std::nullopt;
+  const absl::StatusOr<Digest> digest = Digest::Parse(std::string(*name));
+  CASEMENT_CHECK(digest.ok());
+  return *digest;
 }
 
 void AddMissing(absl::Span<const Digest> missing, absl::Status& status) {

@@ -2,6 +2,8 @@
 #ifndef CASEMENT_STORE_MISSING_H_
 #define CASEMENT_STORE_MISSING_H_
 
+#include <optional>
+
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "casement/digest.h"
@@ -17,6 +19,12 @@ inline constexpr char kPreconditionFailureType[] =
 // names up to 10,000, each by a violation of type "MISSING" and subject
 // "blobs/<hash>/<size>".
 absl::Status MissingBlobsStatus(absl::Span<const Digest> missing);
+
+// NotFound with EIO: a blob that was promised is not here. Whoever can fetch it
+// (BlobFetcher) tries again once it has come.
+absl::Status AbsentBlobStatus(const Digest& digest);
+// The blob, if `status` is such an error.
+std::optional<Digest> AbsentBlobOf(const absl::Status& status);
 
 // Adds that payload to an error.
 void AddMissing(absl::Span<const Digest> missing, absl::Status& status);

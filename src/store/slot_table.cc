@@ -19,7 +19,9 @@ constexpr int kSearchStepsMax = 128;
 }  // namespace
 
 // The first capacity is arbitrary; the set needs its functions from the start.
-SlotTable::SlotTable() : resident_(16, HashOfSlot{this}, EqualSlot{this}) {}
+SlotTable::SlotTable()
+    : resident_(16, HashOfSlot{this}, EqualSlot{this}),
+      awaited_(16, HashOfSlot{this}, EqualSlot{this}) {}
 
 void SlotTable::Reserve(size_t blobs) { resident_.reserve(blobs); }
 
@@ -42,7 +44,7 @@ uint32_t SlotTable::TakeFreeIndex() {
   return index;
 }
 
-Slot& SlotTable::Insert(const Digest& digest, uint64_t used) {
+Slot& SlotTable::NewSlot(const Digest& digest, Slot::State state) {
   const uint32_t index = TakeFreeIndex();
   Slot& slot = Ref(index);
   const uint32_t generation = slot.generation;
@@ -50,10 +52,36 @@ Slot& SlotTable::Insert(const Digest& digest, uint64_t used) {
   slot.index = index;
   slot.generation = generation;
   slot.digest = digest;
-  slot.used = used;
-  slot.state = Slot::State::kResident;
-  CASEMENT_CHECK(resident_.insert(index).second);
-  ListBefore(slot, kNone);
+  slot.state = state;
+  return slot;
+}
+
+Slot& SlotTable::Insert(const Digest& digest, uint64_t used) {
+  Slot* slot = nullptr;
+  const auto awaited = awaited_.find(digest);
+  if (awaited != awaited_.end()) {
+    slot = &Ref(*awaited);
+    awaited_.erase(awaited);
+    Count(*slot, -1);
+    slot->state = Slot::State::kResident;
+    slot->allocated_bytes = 0;
+  } else {
+    slot = &NewSlot(digest, Slot::State::kResident);
+  }
+  slot->used = used;
+  CASEMENT_CHECK(resident_.insert(slot->index).second);
+  if (IsListed(*slot)) ListBefore(*slot, kNone);
+  Count(*slot, 1);
+  return *slot;
+}
+
+Slot& SlotTable::Await(const Digest& digest, int64_t bytes) {
+  const auto awaited = awaited_.find(digest);
+  if (awaited != awaited_.end()) return Ref(*awaited);
+  CASEMENT_CHECK(Find(digest) == nullptr);
+  Slot& slot = NewSlot(digest, Slot::State::kAwaited);
+  slot.allocated_bytes = bytes;
+  awaited_.insert(slot.index);
   Count(slot, 1);
   return slot;
 }
@@ -134,9 +162,11 @@ void SlotTable::FinishEviction(Slot& slot) {
 }
 
 void SlotTable::Free(Slot& slot) {
-  CASEMENT_CHECK(slot.state == Slot::State::kZombie);
+  CASEMENT_CHECK(slot.state == Slot::State::kZombie ||
+                 slot.state == Slot::State::kAwaited);
   CASEMENT_CHECK(slot.leases == 0 && slot.refs == 0);
   Count(slot, -1);
+  if (slot.state == Slot::State::kAwaited) awaited_.erase(slot.index);
   slot.state = Slot::State::kFree;
   // An id is never used twice: a slot that ran out of generations is retired.
   if (slot.generation == std::numeric_limits<uint32_t>::max()) return;
@@ -162,6 +192,10 @@ void SlotTable::Count(const Slot& slot, int64_t sign) {
     case Slot::State::kZombie:
       totals_.zombies += sign;
       totals_.zombie_bytes += sign * slot.allocated_bytes;
+      return;
+    case Slot::State::kAwaited:
+      totals_.awaited += sign;
+      totals_.awaited_bytes += sign * slot.allocated_bytes;
       return;
   }
 }
@@ -211,12 +245,19 @@ void SlotTable::CheckSlots() const {
     const auto found = resident_.find(slot.digest);
     const bool is_found = found != resident_.end() && *found == i;
     CASEMENT_CHECK(is_found == (slot.state == Slot::State::kResident));
+    const auto awaited = awaited_.find(slot.digest);
+    const bool is_awaited = awaited != awaited_.end() && *awaited == i;
+    CASEMENT_CHECK(is_awaited == (slot.state == Slot::State::kAwaited));
     if (slot.state == Slot::State::kFree) {
       CASEMENT_CHECK(slot.leases == 0 && slot.refs == 0);
     } else if (slot.state == Slot::State::kResident) {
       ++sums.blobs;
       sums.allocated_bytes += slot.allocated_bytes;
       if (slot.leases > 0) sums.leased_bytes += slot.allocated_bytes;
+    } else if (slot.state == Slot::State::kAwaited) {
+      CASEMENT_CHECK(slot.leases > 0 && slot.refs == 0);
+      ++sums.awaited;
+      sums.awaited_bytes += slot.allocated_bytes;
     } else {
       ++sums.zombies;
       sums.zombie_bytes += slot.allocated_bytes;
@@ -227,6 +268,9 @@ void SlotTable::CheckSlots() const {
   CASEMENT_CHECK(sums.leased_bytes == totals_.leased_bytes);
   CASEMENT_CHECK(sums.zombies == totals_.zombies);
   CASEMENT_CHECK(sums.zombie_bytes == totals_.zombie_bytes);
+  CASEMENT_CHECK(sums.awaited == totals_.awaited);
+  CASEMENT_CHECK(sums.awaited_bytes == totals_.awaited_bytes);
+  CASEMENT_CHECK(awaited_.size() == static_cast<size_t>(totals_.awaited));
   CASEMENT_CHECK(resident_.size() == static_cast<size_t>(totals_.blobs));
 }
 

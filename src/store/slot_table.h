@@ -2,8 +2,9 @@
 //
 // Pure memory: no files, no locks; BlobStore's mutex guards it. A slot is
 // resident (findable by its digest), evicting (its file is being unlinked),
-// a zombie (unlinked, but somebody still uses it), or free. The LRU list holds
-// exactly the resident slots without a lease.
+// a zombie (unlinked, but somebody still uses it), awaited (leased before it is
+// there: it will come from elsewhere), or free. The LRU list holds exactly the
+// resident slots without a lease.
 //
 // 1,000,000 blobs take 96 bytes a slot and 5 bytes for each of the hash set's
 // 2^21 places: 107 bytes a blob (issue 4 allows 150).
@@ -27,7 +28,7 @@ namespace casement {
 using BlobId = uint64_t;
 
 struct Slot {
-  enum class State : uint8_t { kFree, kResident, kEvicting, kZombie };
+  enum class State : uint8_t { kFree, kResident, kEvicting, kZombie, kAwaited };
 
   Digest digest;
   int64_t allocated_bytes = 0;
@@ -53,9 +54,12 @@ class SlotTable {
   SlotTable& operator=(const SlotTable&) = delete;
 
   void Reserve(size_t blobs);
-  // A new resident slot, the most recently used. Its digest must not be
-  // resident.
+  // A resident slot, the most recently used; the awaited one, with its leases,
+  // if there is one. Its digest must not be resident.
   Slot& Insert(const Digest& digest, uint64_t used);
+  // The awaited slot, made if there is none, which `bytes` on disk are expected
+  // of. Its digest must not be resident. Give it a lease at once.
+  Slot& Await(const Digest& digest, int64_t bytes);
   // The resident slot, or nullptr.
   Slot* Find(const Digest& digest);
   const Slot* Find(const Digest& digest) const;
@@ -78,7 +82,7 @@ class SlotTable {
   void UndoEviction(Slot& slot, uint64_t used);
   // evicting -> zombie.
   void FinishEviction(Slot& slot);
-  // zombie -> free. Nobody may hold it.
+  // zombie or awaited -> free. Nobody may hold it.
   void Free(Slot& slot);
 
   // Slots by position, for walks in pieces. Positions of free slots included.
@@ -94,6 +98,8 @@ class SlotTable {
     int64_t leased_bytes = 0;  // Allocated.
     int64_t zombies = 0;       // Those being evicted included.
     int64_t zombie_bytes = 0;
+    int64_t awaited = 0;
+    int64_t awaited_bytes = 0;  // What they are expected to allocate.
   };
   const Totals& totals() const { return totals_; }
   int64_t unleased_bytes() const {
@@ -132,6 +138,7 @@ class SlotTable {
   Slot& Ref(size_t index) const {
     return chunks_[index / kChunkSlots][index % kChunkSlots];
   }
+  Slot& NewSlot(const Digest& digest, Slot::State state);
   uint32_t TakeFreeIndex();
   void Count(const Slot& slot, int64_t sign);
   bool IsListed(const Slot& slot) const {
@@ -151,6 +158,7 @@ class SlotTable {
   uint32_t oldest_ = kNone;
   uint32_t newest_ = kNone;
   absl::flat_hash_set<uint32_t, HashOfSlot, EqualSlot> resident_;
+  absl::flat_hash_set<uint32_t, HashOfSlot, EqualSlot> awaited_;
   Totals totals_;
 };
 

@@ -41,6 +41,7 @@ struct SandboxContext {
   KernelNotifier& notifier;
   const Clock& clock;
   DataPath data_path;
+  BlobFetcher* fetcher = nullptr;  // If there is a remote cache.
 };
 
 // Of all extended attributes in a sandbox: they are in memory.
@@ -235,6 +236,9 @@ class Sandbox final : public Area,
   // it has none yet.
   absl::StatusOr<std::shared_ptr<ScratchFile>> WritableData(FileNode& file,
                                                             int64_t keep_bytes);
+  // AbsentBlobStatus() if it can be fetched.
+  absl::StatusOr<std::shared_ptr<const OpenBlob>> OpenInput(
+      const Digest& digest);
   absl::StatusOr<std::shared_ptr<ScratchFile>> CopyOnWrite(const Digest& digest,
                                                            int64_t keep_bytes);
   // Runs `write` on the scratch bytes, again if they became a blob meanwhile.

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/status.h"
+#include "store/missing.h"
 #include "vfs/sandbox.h"
 #include "vfs/shown.h"
 
@@ -44,12 +45,24 @@ absl::StatusOr<Sandbox::Source> Sandbox::SourceOf(FileNode& file) {
   return SourceLocked(file);
 }
 
+absl::StatusOr<std::shared_ptr<const OpenBlob>> Sandbox::OpenInput(
+    const Digest& digest) {
+  absl::StatusOr<std::shared_ptr<const OpenBlob>> blob =
+      context_.store.OpenDigest(digest);
+  // One that was damaged is dropped by now.
+  const bool is_absent =
+      absl::IsNotFound(blob.status()) || absl::IsDataLoss(blob.status());
+  if (is_absent && context_.fetcher != nullptr) return AbsentBlobStatus(digest);
+  return blob;
+}
+
 absl::StatusOr<std::shared_ptr<ScratchFile>> Sandbox::CopyOnWrite(
     const Digest& digest, int64_t keep_bytes) {
-  ASSIGN_OR_RETURN(const std::shared_ptr<const OpenBlob> blob,
-                   context_.store.OpenDigest(digest));
   ASSIGN_OR_RETURN(std::shared_ptr<ScratchFile> scratch,
                    ScratchFile::Create(context_.store, Budget()));
+  if (keep_bytes == 0) return scratch;
+  ASSIGN_OR_RETURN(const std::shared_ptr<const OpenBlob> blob,
+                   OpenInput(digest));
   RETURN_IF_ERROR(
       scratch->CopyFrom(*blob, std::min(keep_bytes, digest.size_bytes())));
   return scratch;
@@ -116,7 +129,7 @@ absl::StatusOr<size_t> Sandbox::Read(Node& node, int64_t offset,
   ASSIGN_OR_RETURN(const Source source, SourceOf(*file));
   if (source.scratch != nullptr) return source.scratch->Read(offset, buffer);
   ASSIGN_OR_RETURN(const std::shared_ptr<const OpenBlob> blob,
-                   context_.store.OpenDigest(*source.blob));
+                   OpenInput(*source.blob));
   return ReadBlob(*blob, offset, buffer);
 }
 
@@ -182,7 +195,7 @@ absl::StatusOr<size_t> Sandbox::CopyRange(Node& from, int64_t from_offset,
   ASSIGN_OR_RETURN(const Source source, SourceOf(*source_file));
   std::shared_ptr<const OpenBlob> blob;
   if (source.blob.has_value()) {
-    ASSIGN_OR_RETURN(blob, context_.store.OpenDigest(*source.blob));
+    ASSIGN_OR_RETURN(blob, OpenInput(*source.blob));
   }
   const int fd = blob != nullptr ? blob->fd() : source.scratch->fd();
   const auto copied = WithWritable<absl::StatusOr<size_t>>(
@@ -204,7 +217,7 @@ absl::StatusOr<int64_t> Sandbox::Seek(Node& node, int64_t offset, int whence) {
   ASSIGN_OR_RETURN(const Source source, SourceOf(*file));
   if (source.scratch != nullptr) return source.scratch->Seek(offset, whence);
   ASSIGN_OR_RETURN(const std::shared_ptr<const OpenBlob> blob,
-                   context_.store.OpenDigest(*source.blob));
+                   OpenInput(*source.blob));
   return SeekIn(blob->fd(), offset, whence);
 }
 
@@ -287,7 +300,7 @@ absl::StatusOr<Opened> Sandbox::Open(Node& node, InodeId id,
     ASSIGN_OR_RETURN(const Source source, SourceToOpen(*file, id));
     std::shared_ptr<const OpenBlob> blob;
     if (source.blob.has_value()) {
-      ASSIGN_OR_RETURN(blob, context_.store.OpenDigest(*source.blob));
+      ASSIGN_OR_RETURN(blob, OpenInput(*source.blob));
     }
     MutexLock lock(mu_);
     RETURN_IF_ERROR(CheckAliveLocked(*file));

@@ -72,8 +72,8 @@ absl::StatusOr<SandboxInfo> SandboxDirectory::Create(const SandboxSpec& asked,
   RETURN_IF_ERROR(CheckSpec(asked));
   SandboxSpec spec = asked;
   if (spec.nodes_max == 0) spec.nodes_max = options_.nodes_max;
-  ASSIGN_OR_RETURN(ClosureLease inputs,
-                   context_.directories.LeaseClosure(spec.root));
+  ASSIGN_OR_RETURN(ClosureLease inputs, context_.directories.LeaseClosure(
+                                            spec.root, spec.inputs_from));
   std::optional<Live> live;
   if (may_reuse) live = Reuse(spec, inputs);
   if (!live.has_value()) {

@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "base/check.h"
+#include "store/missing.h"
 #include "vfs/shown.h"
 
 namespace casement {
@@ -138,8 +139,11 @@ absl::StatusOr<Entry> Views::LookupBlob(ViewNode& cas, absl::string_view name) {
   // it tells OnPublished(): one of the two sees the other.
   const Entry miss = MissLocked(name);
   absl::StatusOr<BlobRef> blob = context_.store.Ref(*digest);
-  if (absl::IsNotFound(blob.status())) return miss;
+  if (absl::IsNotFound(blob.status()) && context_.fetcher == nullptr) {
+    return miss;
+  }
   misses_.erase(name);
+  if (absl::IsNotFound(blob.status())) return AbsentBlobStatus(*digest);
   RETURN_IF_ERROR(blob.status());
   const ViewNodePtr node = NewNode(cas, name);
   node->digest = *digest;
@@ -163,6 +167,9 @@ absl::StatusOr<Entry> Views::LookupRoot(ViewNode& tree,
   }
   absl::StatusOr<std::shared_ptr<const Directory>> directory =
       context_.directories.Load(*digest);
+  if (absl::IsNotFound(directory.status()) && context_.fetcher != nullptr) {
+    return AbsentBlobStatus(*digest);
+  }
   // Neither is a blob that is not here, nor one that is no Directory.
   if (absl::IsNotFound(directory.status()) ||
       absl::IsInvalidArgument(directory.status())) {
@@ -185,6 +192,11 @@ absl::StatusOr<Entry> Views::LookupRoot(ViewNode& tree,
   return AnswerLocked(*node);
 }
 
+absl::StatusOr<Entry> Views::Absent(const Digest& digest) const {
+  if (context_.fetcher != nullptr) return AbsentBlobStatus(digest);
+  return Entry{.cacheable = false};
+}
+
 absl::StatusOr<Entry> Views::LookupInDirectory(ViewNode& parent,
                                                absl::string_view name) {
   if (parent.directory == nullptr) return ErrnoStatus(ENOTDIR, "lookup");
@@ -195,7 +207,7 @@ absl::StatusOr<Entry> Views::LookupInDirectory(ViewNode& parent,
   BlobRef blob;
   if (found.type == EntryType::kDirectory) {
     auto loaded = context_.directories.Load(found.digest);
-    if (absl::IsNotFound(loaded.status())) return Entry{.cacheable = false};
+    if (absl::IsNotFound(loaded.status())) return Absent(found.digest);
     RETURN_IF_ERROR(loaded.status());
     directory = *std::move(loaded);
   }
@@ -204,7 +216,7 @@ absl::StatusOr<Entry> Views::LookupInDirectory(ViewNode& parent,
   if (known != parent.children.end()) return AnswerLocked(*known->second);
   if (found.type == EntryType::kFile) {
     absl::StatusOr<BlobRef> ref = context_.store.Ref(found.digest);
-    if (absl::IsNotFound(ref.status())) return Entry{.cacheable = false};
+    if (absl::IsNotFound(ref.status())) return Absent(found.digest);
     RETURN_IF_ERROR(ref.status());
     blob = *std::move(ref);
   }

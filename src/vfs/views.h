@@ -46,7 +46,8 @@ struct ViewContext {
   DataPath data_path;
   uid_t uid;  // Whom everything belongs to.
   gid_t gid;
-  timespec started;  // The times of what has none of its own.
+  timespec started;                // The times of what has none of its own.
+  BlobFetcher* fetcher = nullptr;  // If there is a remote cache.
 };
 
 class Views final : public Area, public std::enable_shared_from_this<Views> {
@@ -100,6 +101,8 @@ class Views final : public Area, public std::enable_shared_from_this<Views> {
   void LinkLocked(const ViewNodePtr& node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void UnlinkLocked(ViewNode& node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Entry AnswerLocked(ViewNode& node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // What is said of an entry whose blob is not here.
+  absl::StatusOr<Entry> Absent(const Digest& digest) const;
   Entry MissLocked(absl::string_view name) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<std::shared_ptr<const OpenBlob>> OpenBlobOf(ViewNode& node);
   // True if the kernel had to be told.

@@ -24,8 +24,10 @@
 #include "google/rpc/error_details.pb.h"
 #include "gtest/gtest.h"
 #include "model/directory.h"
+#include "store/blob_fetcher.h"
 #include "store/blob_store.h"
 #include "store/missing.h"
+#include "support/fake_blob_source.h"
 #include "support/store_fixture.h"
 #include "support/temp_directory.h"
 
@@ -92,6 +94,11 @@ std::vector<std::string> Violations(const absl::Status& status) {
     violations.push_back(violation.type() + " " + violation.subject());
   }
   return violations;
+}
+
+std::string ViolationFor(const Digest& digest) {
+  return absl::StrCat("MISSING blobs/", digest.HexHash(), "/",
+                      digest.size_bytes());
 }
 
 // G4, G12
@@ -191,12 +198,9 @@ TEST_F(DirectoryTableTest, NamesEveryMissingBlobOnce) {
   EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_THAT(std::string(status.message()), HasSubstr("3 missing blobs"));
   EXPECT_THAT(std::string(status.message()), HasSubstr(other.ToString()));
-  const auto subject = [](const Digest& digest) {
-    return absl::StrCat("MISSING blobs/", digest.HexHash(), "/",
-                        digest.size_bytes());
-  };
-  EXPECT_THAT(Violations(status), ElementsAre(subject(file), subject(other),
-                                              subject(absent_digest)));
+  EXPECT_THAT(Violations(status),
+              ElementsAre(ViolationFor(file), ViolationFor(other),
+                          ViolationFor(absent_digest)));
   // Nothing stays leased.
   table_->CheckInvariants();
   EXPECT_EQ(store_->GetStats().leased_blobs, 0);
@@ -205,8 +209,7 @@ TEST_F(DirectoryTableTest, NamesEveryMissingBlobOnce) {
 TEST_F(DirectoryTableTest, AMissingRootIsNamedToo) {
   const Digest root = Digest::Of("absent root");
   EXPECT_THAT(Violations(table_->LeaseClosure(root).status()),
-              ElementsAre(absl::StrCat("MISSING blobs/", root.HexHash(), "/",
-                                       root.size_bytes())));
+              ElementsAre(ViolationFor(root)));
 }
 
 TEST(MissingBlobs, AMillionAreNamedInPart) {
@@ -439,6 +442,138 @@ TEST_F(DirectoryTableTest, ThreadsLeaseAndReturnTheSameTrees) {
   table_->GiveUpAllIdleLeases();
   EXPECT_EQ(store_->GetStats().leased_blobs, 0);
   store_->CheckInvariants();
+}
+
+// With a remote cache that has a tree: dir/{a, b, sub/{a}}.
+class RemoteTreeTest : public DirectoryTableTest {
+ protected:
+  RemoteTreeTest() {
+    fetcher_ =
+        std::make_unique<BlobFetcher>(*store_, source_, BlobFetcher::Options{});
+    table_.reset();
+    table_ = std::make_unique<DirectoryTable>(*store_, table_options_,
+                                              fetcher_.get());
+    DirectoryBuilder sub;
+    sub.AddFile("a", a_, false);
+    sub_ = source_.Add(sub.Build());
+    DirectoryBuilder root;
+    root.AddFile("a", a_, false);
+    root.AddFile("b", b_, true);
+    root.AddDirectory("sub", sub_);
+    root_ = source_.Add(root.Build());
+  }
+  ~RemoteTreeTest() override { Close(); }
+
+  absl::StatusOr<ClosureLease> LeaseRemote() {
+    absl::StatusOr<ClosureLease> lease =
+        table_->LeaseClosure(root_, InputsFrom::kRemote);
+    table_->CheckInvariants();
+    store_->CheckInvariants();
+    return lease;
+  }
+
+  FakeBlobSource source_;
+  std::unique_ptr<BlobFetcher> fetcher_;
+  const Digest a_ = source_.Add(BytesOf(1));
+  const Digest b_ = source_.Add(BytesOf(2));
+  Digest sub_;
+  Digest root_;
+};
+
+TEST_F(RemoteTreeTest, DirectoriesAreFetchedAndFilesAwaited) {
+  const absl::StatusOr<ClosureLease> lease = LeaseRemote();
+  ASSERT_TRUE(lease.ok()) << lease.status();
+  EXPECT_EQ((*lease).root()->paths(), 5);
+  EXPECT_THAT(source_.fetched(), ElementsAre(root_, sub_));
+  EXPECT_FALSE(store_->Contains(a_));
+  EXPECT_EQ(store_->GetStats().awaited, 2);
+}
+
+TEST_F(RemoteTreeTest, WhatIsAwaitedIsLeasedWhenItComes) {
+  {
+    const absl::StatusOr<ClosureLease> lease = LeaseRemote();
+    ASSERT_TRUE(lease.ok()) << lease.status();
+    ASSERT_TRUE(fetcher_->FetchAll({a_, b_}).ok());
+    store_->CheckInvariants();
+    EXPECT_EQ(store_->GetStats().awaited, 0);
+    EXPECT_EQ(store_->EvictUnleased().blobs, 0);
+  }
+  table_->GiveUpAllIdleLeases();
+  store_->CheckInvariants();
+  EXPECT_EQ(store_->EvictUnleased().blobs, 4);
+}
+
+TEST_F(RemoteTreeTest, WhatIsAwaitedNoMoreLeavesNothing) {
+  { ASSERT_TRUE(LeaseRemote().ok()); }
+  table_->GiveUpAllIdleLeases();
+  store_->CheckInvariants();
+  EXPECT_EQ(store_->GetStats().awaited, 0);
+  EXPECT_EQ(store_->LeasedBytes(), 0);
+}
+
+TEST_F(RemoteTreeTest, WhatTheCacheLacksIsNamed) {
+  source_.Remove(b_);
+  const absl::StatusOr<ClosureLease> lease = LeaseRemote();
+  EXPECT_TRUE(absl::IsFailedPrecondition(lease.status())) << lease.status();
+  EXPECT_THAT(Violations(lease.status()), ElementsAre(ViolationFor(b_)));
+  EXPECT_EQ(store_->GetStats().awaited, 0);
+  source_.Remove(sub_);
+  store_->EvictUnleased();
+  EXPECT_THAT(Violations(LeaseRemote().status()),
+              ElementsAre(ViolationFor(sub_)));
+}
+
+TEST_F(RemoteTreeTest, AnErrorOfTheCacheIsSaid) {
+  source_.SetError(absl::UnavailableError("the cache is gone"));
+  const absl::StatusOr<ClosureLease> lease = LeaseRemote();
+  EXPECT_TRUE(absl::IsUnavailable(lease.status())) << lease.status();
+  EXPECT_THAT(std::string(lease.status().message()),
+              HasSubstr("the cache is gone"));
+}
+
+TEST_F(RemoteTreeTest, WithoutARemoteOneItIsMissing) {
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      table_->LeaseClosure(root_, InputsFrom::kStore).status()));
+  EXPECT_THAT(source_.fetched(), IsEmpty());
+  // Known by now, but not all here.
+  const absl::StatusOr<ClosureLease> lease = LeaseRemote();
+  ASSERT_TRUE(lease.ok()) << lease.status();
+  const absl::Status missing =
+      table_->LeaseClosure(root_, InputsFrom::kStore).status();
+  EXPECT_THAT(Violations(missing), ::testing::UnorderedElementsAre(
+                                       ViolationFor(a_), ViolationFor(b_)));
+  ASSERT_TRUE(fetcher_->FetchAll({a_, b_}).ok());
+  EXPECT_TRUE(table_->LeaseClosure(root_, InputsFrom::kStore).ok());
+}
+
+TEST_F(DirectoryTableTest, ThereMayBeNoRemoteCache) {
+  const absl::Status status =
+      table_->LeaseClosure(Digest::Of("x"), InputsFrom::kRemote).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("--remote"));
+}
+
+TEST_F(RemoteTreeTest, WhatIsAwaitedMustFitBesideWhatIsLeased) {
+  const int64_t capacity = store_->GetStats().capacity_bytes;
+  // Not made: nobody would ever have so many bytes.
+  const Digest huge =
+      *Digest::FromParts(std::string(64, '7'), capacity / 100 * 90);
+  source_.AddWrong(huge, "");
+  DirectoryBuilder builder;
+  builder.AddFile("huge", huge, false);
+  const Digest one = source_.Add(builder.Build());
+  const absl::StatusOr<ClosureLease> first =
+      table_->LeaseClosure(one, InputsFrom::kRemote);
+  ASSERT_TRUE(first.ok()) << first.status();
+  const Digest other =
+      *Digest::FromParts(std::string(64, '8'), capacity / 100 * 20);
+  source_.AddWrong(other, "");
+  builder.AddFile("other", other, false);
+  const Digest two = source_.Add(builder.Build());
+  EXPECT_TRUE(absl::IsResourceExhausted(
+      table_->LeaseClosure(two, InputsFrom::kRemote).status()));
+  store_->CheckInvariants();
+  table_->CheckInvariants();
 }
 
 }  // namespace

@@ -120,5 +120,34 @@ TEST_F(SlotTableTest, UsesByManyBlobsKeepTheTotalsAndTheList) {
   EXPECT_EQ(table_.totals().blobs, 8'000);
 }
 
+TEST_F(SlotTableTest, AnAwaitedSlotBecomesTheResidentOneWithItsLeases) {
+  Slot& awaited = table_.Await(Numbered(1), 4096);
+  table_.AddLease(awaited);
+  const BlobId id = table_.IdOf(awaited);
+  EXPECT_EQ(&table_.Await(Numbered(1), 4096), &awaited);
+  EXPECT_EQ(table_.Find(Numbered(1)), nullptr);
+  EXPECT_EQ(table_.totals().awaited, 1);
+  EXPECT_EQ(table_.totals().awaited_bytes, 4096);
+  table_.CheckInvariants();
+  Slot& resident = Insert(1);
+  EXPECT_EQ(table_.IdOf(resident), id);
+  EXPECT_EQ(table_.totals().awaited, 0);
+  EXPECT_EQ(table_.totals().leased_blobs, 1);
+  EXPECT_EQ(table_.Oldest(), nullptr);
+  table_.DropLease(resident, ++tick_);
+  EXPECT_EQ(table_.Oldest(), &resident);
+  table_.CheckInvariants();
+}
+
+TEST_F(SlotTableTest, AnAwaitedSlotWithoutLeasesIsFreed) {
+  Slot& awaited = table_.Await(Numbered(1), 4096);
+  table_.AddLease(awaited);
+  table_.DropLease(awaited, ++tick_);
+  table_.Free(awaited);
+  EXPECT_EQ(table_.totals().awaited, 0);
+  EXPECT_NE(table_.IdOf(Insert(1)), 0u);
+  table_.CheckInvariants();
+}
+
 }  // namespace
 }  // namespace casement

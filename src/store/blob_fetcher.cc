@@ -1,0 +1,238 @@
+#include "store/blob_fetcher.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/container/flat_hash_set.h"
+#include "absl/strings/str_cat.h"
+#include "base/status.h"
+#include "store/damaged.h"
+#include "store/missing.h"
+
+namespace casement {
+namespace {
+
+absl::Status Stopped() {
+  return absl::CancelledError("no blobs are fetched any more");
+}
+
+// What the store says of bytes that are not the digest's.
+absl::Status OrWrongBytes(const absl::Status& kept, const Digest& digest) {
+  if (!absl::IsInvalidArgument(kept)) return kept;
+  return DamagedBlobStatus(digest, "the remote cache sent other bytes");
+}
+
+}  // namespace
+
+BlobFetcher::BlobFetcher(BlobStore& store, BlobSource& source, Options options)
+    : store_(store), source_(source), options_(options) {
+  for (int i = 0; i < options_.threads; ++i) {
+    threads_.emplace_back([this] { Work(); });
+  }
+}
+
+BlobFetcher::~BlobFetcher() {
+  Stop();
+  for (std::thread& thread : threads_) thread.join();
+}
+
+void BlobFetcher::Stop() {
+  std::vector<Done> waiters;
+  {
+    MutexLock lock(mu_);
+    is_stopped_ = true;
+    for (auto& [digest, job] : jobs_) {
+      std::move(job.waiters.begin(), job.waiters.end(),
+                std::back_inserter(waiters));
+      job.waiters.clear();
+    }
+    waiting_ = 0;
+  }
+  work_.NotifyAll();
+  source_.Cancel();
+  for (const Done& done : waiters) done(Stopped());
+}
+
+bool BlobFetcher::IsSmall(const Digest& digest) const {
+  return digest.size_bytes() <=
+         std::min(options_.small_bytes, source_.small_bytes_max());
+}
+
+void BlobFetcher::Want(const Digest& digest, Done done) {
+  {
+    MutexLock lock(mu_);
+    if (!is_stopped_) {
+      Job& job = jobs_[digest];
+      job.waiters.push_back(std::move(done));
+      ++waiting_;
+      if (!job.is_running && !job.is_wanted) wanted_queue_.push_back(digest);
+      job.is_wanted = true;
+      work_.NotifyAll();
+      return;
+    }
+  }
+  done(Stopped());
+}
+
+absl::Status BlobFetcher::FetchAll(absl::Span<const Digest> digests) {
+  const std::vector<Digest> wanted = store_.Missing(digests);
+  Mutex mu;
+  CondVar all_done;
+  size_t left = wanted.size();
+  std::vector<Digest> missing;
+  absl::Status first;
+  for (const Digest& digest : wanted) {
+    Want(digest, [&, digest](const absl::Status& status) {
+      MutexLock lock(mu);
+      if (absl::IsNotFound(status)) {
+        missing.push_back(digest);
+      } else if (first.ok()) {
+        first = status;
+      }
+      if (--left == 0) all_done.NotifyAll();
+    });
+  }
+  MutexLock lock(mu);
+  while (left > 0) all_done.Wait(mu);
+  if (!first.ok() || missing.empty()) return first;
+  return MissingBlobsStatus(missing);
+}
+
+void BlobFetcher::FetchAhead(absl::Span<const Digest> digests) {
+  const std::vector<Digest> absent = store_.Missing(digests);
+  MutexLock lock(mu_);
+  for (const Digest& digest : absent) {
+    if (is_stopped_ || ahead_queue_.size() >= options_.ahead_max) break;
+    if (jobs_.try_emplace(digest).second) ahead_queue_.push_back(digest);
+  }
+  work_.NotifyAll();
+}
+
+absl::StatusOr<std::vector<Digest>> BlobFetcher::FindMissing(
+    absl::Span<const Digest> digests) {
+  const std::vector<Digest> absent = store_.Missing(digests);
+  if (absent.empty()) return absent;
+  return source_.FindMissing(absent);
+}
+
+bool BlobFetcher::TakeFromLocked(std::deque<Digest>& queue,
+                                 std::vector<Digest>& batch, int64_t& bytes) {
+  const Digest digest = queue.front();
+  const auto found = jobs_.find(digest);
+  if (found != jobs_.end() && !found->second.is_running) {
+    if (!batch.empty() && (!IsSmall(digest) ||
+                           bytes + digest.size_bytes() > options_.batch_bytes ||
+                           batch.size() >= source_.small_blobs_max())) {
+      return false;
+    }
+    found->second.is_running = true;
+    batch.push_back(digest);
+    bytes += digest.size_bytes();
+  }
+  queue.pop_front();
+  return batch.empty() || IsSmall(batch.front());
+}
+
+std::vector<Digest> BlobFetcher::TakeLocked(bool& is_ahead) {
+  std::vector<Digest> batch;
+  int64_t bytes = 0;
+  while (!wanted_queue_.empty() &&
+         TakeFromLocked(wanted_queue_, batch, bytes)) {
+  }
+  // Half of the threads stay free for what somebody waits for.
+  if (!batch.empty() || running_ahead_ >= (options_.threads + 1) / 2) {
+    return batch;
+  }
+  while (!ahead_queue_.empty() && TakeFromLocked(ahead_queue_, batch, bytes)) {
+  }
+  is_ahead = !batch.empty();
+  if (is_ahead) ++running_ahead_;
+  return batch;
+}
+
+void BlobFetcher::Work() {
+  while (true) {
+    std::vector<Digest> batch;
+    bool is_ahead = false;
+    {
+      MutexLock lock(mu_);
+      while (!is_stopped_ && (batch = TakeLocked(is_ahead)).empty()) {
+        work_.Wait(mu_);
+      }
+      if (is_stopped_) return;
+    }
+    if (IsSmall(batch.front())) {
+      FetchSmall(batch);
+    } else {
+      Finish(batch.front(), FetchLarge(batch.front()));
+    }
+    if (!is_ahead) continue;
+    MutexLock lock(mu_);
+    --running_ahead_;
+    work_.NotifyAll();
+  }
+}
+
+// A blob can have come some other way in the meantime.
+void BlobFetcher::FetchSmall(const std::vector<Digest>& digests) {
+  const std::vector<Digest> absent = store_.Missing(digests);
+  const absl::flat_hash_set<Digest> left(absent.begin(), absent.end());
+  for (const Digest& digest : digests) {
+    if (!left.contains(digest)) Finish(digest, absl::OkStatus());
+  }
+  if (absent.empty()) return;
+  source_.FetchSmall(absent, [this](const Digest& digest,
+                                    absl::StatusOr<absl::string_view> bytes) {
+    Finish(digest, bytes.ok() ? Keep(digest, *bytes) : bytes.status());
+  });
+}
+
+absl::Status BlobFetcher::Keep(const Digest& digest, absl::string_view bytes) {
+  RETURN_IF_ERROR(OrWrongBytes(store_.Put(digest, bytes), digest));
+  fetched_.fetch_add(1);
+  fetched_bytes_.fetch_add(digest.size_bytes());
+  return absl::OkStatus();
+}
+
+absl::Status BlobFetcher::FetchLarge(const Digest& digest) {
+  if (store_.Contains(digest)) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::unique_ptr<Upload> upload,
+                   store_.StartUpload(digest));
+  RETURN_IF_ERROR(
+      source_.Fetch(digest, [&upload, &digest](absl::string_view piece) {
+        return OrWrongBytes(upload->Write(piece), digest);
+      }));
+  RETURN_IF_ERROR(OrWrongBytes(upload->Commit(), digest));
+  fetched_.fetch_add(1);
+  fetched_bytes_.fetch_add(digest.size_bytes());
+  return absl::OkStatus();
+}
+
+void BlobFetcher::Finish(const Digest& digest, const absl::Status& status) {
+  std::vector<Done> waiters;
+  {
+    MutexLock lock(mu_);
+    const auto found = jobs_.find(digest);
+    if (found == jobs_.end()) return;
+    waiters = std::move(found->second.waiters);
+    waiting_ -= static_cast<int64_t>(waiters.size());
+    if (!found->second.is_wanted) ahead_.fetch_add(1);
+    jobs_.erase(found);
+  }
+  if (!status.ok()) failed_.fetch_add(1);
+  for (const Done& done : waiters) done(status);
+}
+
+BlobFetcher::Stats BlobFetcher::GetStats() const {
+  MutexLock lock(mu_);
+  return {.fetched = fetched_.load(),
+          .fetched_bytes = fetched_bytes_.load(),
+          .failed = failed_.load(),
+          .waiting = waiting_,
+          .ahead = ahead_.load()};
+}
+
+}  // namespace casement

@@ -1,0 +1,126 @@
+// Brings blobs from a BlobSource into the store: each once, however many ask
+// (G8), in threads of its own.
+//
+// Thread safe. Small blobs travel together. What is wanted goes before what is
+// only fetched ahead. A fetch that failed is forgotten: the next one that wants
+// the blob tries again.
+//
+// Why a blob did not come: NotFound, the source does not have it either;
+// DataLoss, its bytes do not hash to its digest, and were dropped;
+// ResourceExhausted with ENOSPC, the store is full of leased bytes; Cancelled,
+// after Stop(); or what the source said.
+#ifndef CASEMENT_STORE_BLOB_FETCHER_H_
+#define CASEMENT_STORE_BLOB_FETCHER_H_
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <thread>  // NOLINT
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/container/flat_hash_map.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/types/span.h"
+#include "base/mutex.h"
+#include "casement/digest.h"
+#include "store/blob_source.h"
+#include "store/blob_store.h"
+
+namespace casement {
+
+class BlobFetcher {
+ public:
+  struct Options {
+    int threads = 16;
+    // Blobs up to this size travel together, at most so many bytes of them.
+    int64_t small_bytes = int64_t{256} << 10;
+    int64_t batch_bytes = int64_t{2} << 20;
+    // Blobs that are fetched ahead and wait for their turn; more are passed
+    // over.
+    size_t ahead_max = size_t{1} << 20;
+  };
+
+  // All must outlive this; `source` is cancelled at the end.
+  BlobFetcher(BlobStore& store, BlobSource& source, Options options);
+  ~BlobFetcher();
+
+  using Done = std::function<void(const absl::Status&)>;
+  // Calls `done` once, in another thread or after Stop() in this one: the blob
+  // is in the store, or why it is not. It must not block.
+  void Want(const Digest& digest, Done done);
+
+  // Waits for all of them. The first error; but NotFound only if there is no
+  // other, as MissingBlobsStatus() of all that the source lacks.
+  absl::Status FetchAll(absl::Span<const Digest> digests);
+
+  // Fetches ahead, for nobody.
+  void FetchAhead(absl::Span<const Digest> digests);
+
+  // Those that are neither in the store nor at the source.
+  absl::StatusOr<std::vector<Digest>> FindMissing(
+      absl::Span<const Digest> digests);
+
+  // Ends all that is under way, and what is asked for from now on.
+  void Stop();
+
+  struct Stats {
+    int64_t fetched = 0;  // Blobs, since the start; as the following two.
+    int64_t fetched_bytes = 0;
+    int64_t failed = 0;
+    int64_t waiting = 0;  // Calls of Want() without an answer.
+    int64_t ahead = 0;    // Fetched for nobody; a part of `fetched`.
+  };
+  Stats GetStats() const;
+
+ private:
+  struct Job {
+    std::vector<Done> waiters;
+    bool is_wanted = false;   // It stands in wanted_, or stood there.
+    bool is_running = false;  // A thread has it.
+  };
+
+  void Work();
+  // What to get next: one large blob or some small ones.
+  std::vector<Digest> TakeLocked(bool& is_ahead)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // False if the batch is complete.
+  bool TakeFromLocked(std::deque<Digest>& queue, std::vector<Digest>& batch,
+                      int64_t& bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  void FetchSmall(const std::vector<Digest>& digests);
+  absl::Status FetchLarge(const Digest& digest);
+  absl::Status Keep(const Digest& digest, absl::string_view bytes);
+  void Finish(const Digest& digest, const absl::Status& status);
+  bool IsSmall(const Digest& digest) const;
+
+  BlobStore& store_;  // These are set once.
+  BlobSource& source_;
+  const Options options_;
+
+  std::atomic<int64_t> fetched_{0};
+  std::atomic<int64_t> fetched_bytes_{0};
+  std::atomic<int64_t> failed_{0};
+  std::atomic<int64_t> ahead_{0};
+
+  mutable Mutex mu_;
+  absl::flat_hash_map<Digest, Job> jobs_ ABSL_GUARDED_BY(mu_);
+  // Digests of jobs that no thread has. One that was fetched ahead and is
+  // wanted since stands in both.
+  std::deque<Digest> wanted_queue_ ABSL_GUARDED_BY(mu_);
+  std::deque<Digest> ahead_queue_ ABSL_GUARDED_BY(mu_);
+  // Threads that fetch ahead.
+  int running_ahead_ ABSL_GUARDED_BY(mu_) = 0;
+  int64_t waiting_ ABSL_GUARDED_BY(mu_) = 0;
+  bool is_stopped_ ABSL_GUARDED_BY(mu_) = false;
+  CondVar work_;
+
+  std::vector<std::thread> threads_;  // Started last.
+};
+
+}  // namespace casement
+
+#endif  // CASEMENT_STORE_BLOB_FETCHER_H_

@@ -1,0 +1,218 @@
+#include "store/blob_fetcher.h"
+
+#include <cerrno>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "base/mutex.h"
+#include "base/status.h"
+#include "casement/digest.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "store/missing.h"
+#include "support/fake_blob_source.h"
+#include "support/store_fixture.h"
+
+namespace casement {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::SizeIs;
+
+constexpr size_t kLargeBytes = 1'000'000;
+
+class BlobFetcherTest : public StoreFixture {
+ protected:
+  void Start(BlobFetcher::Options options = {.threads = 4}) {
+    if (store_ == nullptr) Open();
+    fetcher_ = std::make_unique<BlobFetcher>(*store_, source_, options);
+  }
+  ~BlobFetcherTest() override {
+    source_.Resume();
+    fetcher_.reset();
+  }
+  absl::Status Fetch(const Digest& digest) {
+    return fetcher_->FetchAll({&digest, 1});
+  }
+
+  FakeBlobSource source_;
+  std::unique_ptr<BlobFetcher> fetcher_;
+};
+
+// With a small blob and with a large one, which come by different ways.
+class BlobFetcherSizeTest : public BlobFetcherTest,
+                            public ::testing::WithParamInterface<size_t> {};
+
+// What one call of Want() was told.
+class Answer {
+ public:
+  BlobFetcher::Done Done() {
+    return [this](const absl::Status& status) {
+      MutexLock lock(mu_);
+      ++count_;
+      status_ = status;
+      changed_.NotifyAll();
+    };
+  }
+  absl::Status Wait() {
+    MutexLock lock(mu_);
+    while (count_ == 0) changed_.Wait(mu_);
+    return status_;
+  }
+  int count() {
+    MutexLock lock(mu_);
+    return count_;
+  }
+
+ private:
+  Mutex mu_;
+  CondVar changed_;
+  int count_ ABSL_GUARDED_BY(mu_) = 0;
+  absl::Status status_ ABSL_GUARDED_BY(mu_);
+};
+
+// G8: N concurrent first uses make one fetch.
+TEST_P(BlobFetcherSizeTest, FetchesABlobOnceHoweverManyAsk) {
+  const Digest digest = source_.Add(BytesOf(1, GetParam()));
+  Start();
+  source_.Pause();
+  std::vector<Answer> answers(64);
+  for (Answer& answer : answers) fetcher_->Want(digest, answer.Done());
+  EXPECT_EQ(fetcher_->GetStats().waiting, 64);
+  source_.Resume();
+  for (Answer& answer : answers) EXPECT_TRUE(answer.Wait().ok());
+  EXPECT_THAT(source_.fetched(), ElementsAre(digest));
+  EXPECT_EQ(fetcher_->GetStats().fetched, 1);
+  EXPECT_EQ(fetcher_->GetStats().fetched_bytes, GetParam());
+  EXPECT_EQ(fetcher_->GetStats().waiting, 0);
+  EXPECT_EQ(*store_->Read(digest, kLargeBytes), BytesOf(1, GetParam()));
+}
+
+TEST_F(BlobFetcherTest, WhatIsHereIsNotFetched) {
+  Start();
+  const Digest digest = MustPut(BytesOf(1));
+  Answer answer;
+  fetcher_->Want(digest, answer.Done());
+  EXPECT_TRUE(answer.Wait().ok());
+  EXPECT_TRUE(Fetch(digest).ok());
+  EXPECT_THAT(source_.fetched(), IsEmpty());
+}
+
+TEST_F(BlobFetcherTest, SmallBlobsTravelTogether) {
+  std::vector<Digest> digests;
+  for (int i = 0; i < 500; ++i) digests.push_back(source_.Add(BytesOf(i)));
+  Start({.threads = 1});
+  source_.Pause();
+  Answer first;
+  fetcher_->Want(digests[0], first.Done());
+  source_.WaitForCalls(1);
+  std::vector<Answer> rest(499);
+  for (int i = 0; i < 499; ++i) {
+    fetcher_->Want(digests[static_cast<size_t>(i) + 1], rest[i].Done());
+  }
+  source_.Resume();
+  for (Answer& answer : rest) EXPECT_TRUE(answer.Wait().ok());
+  EXPECT_EQ(source_.calls(), 2);
+}
+
+TEST_P(BlobFetcherSizeTest, WrongBytesAreDataLossAndAreNotKept) {
+  Start();
+  const std::string right = BytesOf(1, GetParam());
+  const Digest digest = Digest::Of(right);
+  for (const std::string& bytes :
+       {BytesOf(2, right.size()), right.substr(1), right + "x"}) {
+    source_.AddWrong(digest, bytes);
+    const absl::Status status = Fetch(digest);
+    EXPECT_TRUE(absl::IsDataLoss(status)) << status;
+    EXPECT_EQ(ErrnoOf(status), EIO);
+    EXPECT_THAT(std::string(status.message()), HasSubstr(digest.ToString()));
+    EXPECT_FALSE(store_->Contains(digest));
+  }
+  source_.Add(right);
+  EXPECT_TRUE(Fetch(digest).ok());
+  EXPECT_EQ(fetcher_->GetStats().failed, 3);
+}
+
+INSTANTIATE_TEST_SUITE_P(Sizes, BlobFetcherSizeTest,
+                         ::testing::Values(100, kLargeBytes));
+
+// G8: the next try works.
+TEST_F(BlobFetcherTest, AFailureIsForgotten) {
+  Start();
+  const Digest digest = source_.Add(BytesOf(1));
+  source_.SetError(absl::UnavailableError("gone"));
+  EXPECT_TRUE(absl::IsUnavailable(Fetch(digest)));
+  source_.SetError(absl::OkStatus());
+  EXPECT_TRUE(Fetch(digest).ok());
+}
+
+TEST_F(BlobFetcherTest, NamesAllThatNobodyHas) {
+  Start();
+  const Digest here = source_.Add(BytesOf(1));
+  const Digest one = Digest::Of("one");
+  const Digest two = Digest::Of("two");
+  const absl::Status status = fetcher_->FetchAll({one, here, two});
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_TRUE(status.GetPayload(kPreconditionFailureType).has_value());
+  EXPECT_THAT(std::string(status.message()), HasSubstr(one.ToString()));
+  EXPECT_THAT(std::string(status.message()), HasSubstr(two.ToString()));
+  EXPECT_TRUE(store_->Contains(here));
+  EXPECT_THAT(*fetcher_->FindMissing({one, here}), ElementsAre(one));
+}
+
+TEST_F(BlobFetcherTest, WhatIsWantedGoesBeforeWhatIsFetchedAhead) {
+  std::vector<Digest> ahead;
+  for (int i = 0; i < 20; ++i) {
+    ahead.push_back(source_.Add(BytesOf(i, kLargeBytes)));
+  }
+  const Digest wanted = source_.Add(BytesOf(100, kLargeBytes));
+  Start({.threads = 2});
+  source_.Pause();
+  fetcher_->FetchAhead(ahead);
+  source_.WaitForCalls(1);
+  Answer answer;
+  fetcher_->Want(wanted, answer.Done());
+  source_.WaitForCalls(2);
+  // One thread fetches ahead, the other one is free for what is wanted.
+  EXPECT_THAT(source_.fetched(), ElementsAre(ahead[0], wanted));
+  source_.Resume();
+  EXPECT_TRUE(answer.Wait().ok());
+  // Wanted now, one that waits for its turn comes first of those.
+  EXPECT_TRUE(Fetch(ahead[19]).ok());
+  EXPECT_TRUE(fetcher_->FetchAll(ahead).ok());
+  EXPECT_THAT(source_.fetched(), SizeIs(21));
+}
+
+TEST_F(BlobFetcherTest, StopAnswersAllThatWait) {
+  Start();
+  const Digest running = source_.Add(BytesOf(1));
+  source_.Pause();
+  std::vector<Answer> answers(100);
+  for (Answer& answer : answers) fetcher_->Want(running, answer.Done());
+  source_.WaitForCalls(1);
+  fetcher_->Stop();
+  Answer late;
+  fetcher_->Want(running, late.Done());
+  EXPECT_TRUE(absl::IsCancelled(late.Wait()));
+  fetcher_.reset();
+  for (Answer& answer : answers) {
+    EXPECT_TRUE(absl::IsCancelled(answer.Wait()));
+    EXPECT_EQ(answer.count(), 1);
+  }
+}
+
+TEST_F(BlobFetcherTest, ABlobThatDoesNotFitIsResourceExhausted) {
+  options_.capacity_bytes = 1 << 20;
+  Start();
+  const Digest digest = source_.Add(BytesOf(1, 2 << 20));
+  const absl::Status status = Fetch(digest);
+  EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+  EXPECT_EQ(ErrnoOf(status), ENOSPC);
+}
+
+}  // namespace
+}  // namespace casement
