@@ -33,9 +33,14 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(
 }
 
 Daemon::~Daemon() {
+  // Calls and requests that wait for the remote cache are let go first.
+  if (fetcher_ != nullptr) fetcher_->Stop();
   if (control_ != nullptr) control_->Shutdown();
   maintenance_.reset();
   if (sandboxes_ != nullptr) sandboxes_->ReleaseAll();
+  if (adapter_ != nullptr && adapter_->waiting != nullptr) {
+    adapter_->waiting->Stop();
+  }
   // The kernel's requests end before what answers them goes.
   session_.reset();
   notifier_.Stop();
@@ -54,8 +59,13 @@ absl::Status Daemon::OpenStore(const DaemonOptions& options) {
                        .high_watermark_percent = options.high_watermark_percent,
                        .low_watermark_percent = options.low_watermark_percent,
                        .log = Log}));
-  directories_ =
-      std::make_unique<DirectoryTable>(*store_, DirectoryTable::Options{});
+  if (options.remote.has_value()) {
+    ASSIGN_OR_RETURN(remote_, RemoteCas::Open(*options.remote));
+    fetcher_ = std::make_unique<BlobFetcher>(*store_, *remote_,
+                                             BlobFetcher::Options{});
+  }
+  directories_ = std::make_unique<DirectoryTable>(
+      *store_, DirectoryTable::Options{}, fetcher_.get());
   ASSIGN_OR_RETURN(actions_,
                    ActionCache::Open(disk_, *store_,
                                      {.directory = options.store, .log = Log}));
@@ -103,7 +113,8 @@ void Daemon::BuildFileSystem(const DaemonOptions& options) {
                                                .data_path = data_path_,
                                                .uid = geteuid(),
                                                .gid = getegid(),
-                                               .started = started});
+                                               .started = started,
+                                               .fetcher = fetcher_.get()});
   views_->Start();
   Attributes sandboxes = fixed;
   sandboxes.number = kSandboxesId;
@@ -113,7 +124,8 @@ void Daemon::BuildFileSystem(const DaemonOptions& options) {
                      .nodes = nodes_,
                      .notifier = notifier_,
                      .clock = clock_,
-                     .data_path = data_path_},
+                     .data_path = data_path_,
+                     .fetcher = fetcher_.get()},
       SandboxDirectory::Options{
           .path = absl::StrCat(options.mount, "/sandbox"),
           .attributes = sandboxes,
@@ -146,6 +158,9 @@ absl::Status Daemon::StartMount(const DaemonOptions& options,
                   .data_path = data_path_,
                   .store_is_stacked = IsStacked(options.store),
                   .wants_io_uring = transport_ == Transport::kIoUring});
+  if (fetcher_ != nullptr) {
+    adapter_->waiting = std::make_unique<WaitingRequests>(*fetcher_);
+  }
   ASSIGN_OR_RETURN(session_,
                    FuseSession::Mount({.mount = options.mount,
                                        .transport = transport_,
@@ -169,7 +184,10 @@ absl::Status Daemon::StartControl(const DaemonOptions& options) {
 }
 
 std::vector<Metric> Daemon::Metrics() {
-  return CollectMetrics(*adapter_, notifier_, nodes_, *sandboxes_);
+  std::vector<Metric> metrics =
+      CollectMetrics(*adapter_, notifier_, nodes_, *sandboxes_);
+  if (remote_ != nullptr) AddRemoteMetrics(*remote_, *fetcher_, metrics);
+  return metrics;
 }
 
 }  // namespace casement

@@ -16,6 +16,8 @@
 #include "fuse/notifier.h"
 #include "fuse/operations.h"
 #include "store/action_cache.h"
+#include "remote/remote_cas.h"
+#include "store/blob_fetcher.h"
 #include "store/blob_store.h"
 #include "store/directory_table.h"
 #include "store/disk.h"
@@ -49,6 +51,8 @@ class Daemon {
   SystemClock clock_;
   RealDisk disk_;
   std::unique_ptr<BlobStore> store_;
+  std::unique_ptr<RemoteCas> remote_;  // Null without --remote.
+  std::unique_ptr<BlobFetcher> fetcher_;
   std::unique_ptr<DirectoryTable> directories_;
   std::unique_ptr<ActionCache> actions_;
   NodeTable nodes_;

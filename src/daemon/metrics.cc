@@ -109,4 +109,45 @@ std::vector<Metric> CollectMetrics(const Adapter& adapter,
   return metrics;
 }
 
+void AddRemoteMetrics(const RemoteCas& remote, const BlobFetcher& fetcher,
+                      std::vector<Metric>& metrics) {
+  const RemoteCas::Stats calls = remote.GetStats();
+  for (size_t kind = 0; kind < RemoteCas::kKinds; ++kind) {
+    for (size_t result = 0; result < RemoteCas::kResults; ++result) {
+      metrics.push_back(
+          {.name = "remote_calls_total",
+           .help = "Calls to the remote cache.",
+           .labels =
+               {{"kind", std::string(RemoteCas::NameOf(
+                             static_cast<RemoteCas::Kind>(kind)))},
+                {"result", std::string(RemoteCas::NameOf(
+                               static_cast<RemoteCas::Result>(result)))}},
+           .value = static_cast<double>(calls.calls[kind][result])});
+    }
+  }
+  const auto add = [&metrics](const char* name, const char* help,
+                              Metric::Kind kind, int64_t value) {
+    metrics.push_back({.name = name,
+                       .help = help,
+                       .kind = kind,
+                       .value = static_cast<double>(value)});
+  };
+  constexpr auto kCounter = Metric::Kind::kCounter;
+  const BlobFetcher::Stats blobs = fetcher.GetStats();
+  add("remote_retries_total", "Tries after the first one.", kCounter,
+      calls.retries);
+  add("remote_sent_bytes_total", "Bytes of blobs sent there.", kCounter,
+      calls.sent_bytes);
+  add("remote_fetched_blobs_total", "Blobs that came from there.", kCounter,
+      blobs.fetched);
+  add("remote_fetched_bytes_total", "And their bytes.", kCounter,
+      blobs.fetched_bytes);
+  add("remote_fetched_ahead_blobs_total",
+      "Those among them that nobody was waiting for.", kCounter, blobs.ahead);
+  add("remote_failed_blobs_total", "Blobs that did not come.", kCounter,
+      blobs.failed);
+  add("remote_waiting", "Requests and calls that wait for a blob.",
+      Metric::Kind::kGauge, blobs.waiting);
+}
+
 }  // namespace casement

@@ -7,6 +7,8 @@
 #include "casement/metric.h"
 #include "fuse/notifier.h"
 #include "fuse/operations.h"
+#include "remote/remote_cas.h"
+#include "store/blob_fetcher.h"
 #include "vfs/node_table.h"
 #include "vfs/sandbox_directory.h"
 
@@ -17,6 +19,10 @@ std::vector<Metric> CollectMetrics(const Adapter& adapter,
                                    const Notifier& notifier,
                                    const NodeTable& nodes,
                                    const SandboxDirectory& sandboxes);
+
+// What came from the remote cache.
+void AddRemoteMetrics(const RemoteCas& remote, const BlobFetcher& fetcher,
+                      std::vector<Metric>& metrics);
 
 }  // namespace casement
 

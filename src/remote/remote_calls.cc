@@ -1,0 +1,55 @@
+#include "remote/remote_calls.h"
+
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/check.h"
+#include "base/status.h"
+
+namespace casement {
+
+namespace rev2 = ::build::bazel::remote::execution::v2;
+
+RemoteServices::RemoteServices(const std::shared_ptr<grpc::Channel>& channel)
+    : capabilities(rev2::Capabilities::NewStub(channel)),
+      cas(rev2::ContentAddressableStorage::NewStub(channel)),
+      bytes(google::bytestream::ByteStream::NewStub(channel)) {}
+
+RemoteCalls::RemoteCalls(
+    const std::vector<std::shared_ptr<grpc::Channel>>& channels,
+    Options options)
+    : options_(std::move(options)), in_flight_(options_.calls_max) {
+  CASEMENT_CHECK(!channels.empty());
+  connections_.reserve(channels.size());
+  for (const auto& channel : channels) connections_.emplace_back(channel);
+}
+
+absl::Status RemoteCalls::Try(const Tries& tries, Exchange exchange) {
+  OneCall call(in_flight_);
+  RETURN_IF_ERROR(call.Begin(tries.left()));
+  for (const auto& [name, value] : options_.headers) {
+    call.context().AddMetadata(name, value);
+  }
+  const size_t turn = turn_.fetch_add(1, std::memory_order_relaxed);
+  return exchange(call.context(), connections_[turn % connections_.size()]);
+}
+
+absl::Status RemoteCalls::Ask(Tries& tries, Exchange exchange) {
+  for (;;) {
+    absl::Status asked =
+        Try(tries, [&](grpc::ClientContext& context, RemoteServices& remote) {
+          context.set_deadline(GrpcDeadline(tries.left()));
+          return exchange(context, remote);
+        });
+    if (asked.ok()) return asked;
+    if (absl::IsDeadlineExceeded(asked) &&
+        tries.left() <= absl::ZeroDuration()) {
+      // gRPC says "Deadline Exceeded".
+      asked = absl::DeadlineExceededError(
+          absl::StrCat("no answer in ", absl::FormatDuration(tries.timeout())));
+    }
+    if (!tries.Again(asked)) return asked;
+  }
+}
+
+}  // namespace casement
