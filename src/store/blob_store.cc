@@ -140,6 +140,15 @@ Lease BlobStore::LeaseAwaited(const Digest& digest) {
   return Lease(this, slots_.IdOf(*slot));
 }
 
+std::vector<Digest> BlobStore::Awaited(absl::Span<const Digest> digests) const {
+  std::vector<Digest> awaited;
+  MutexLock lock(mu_);
+  for (const Digest& digest : digests) {
+    if (slots_.IsAwaited(digest)) awaited.push_back(digest);
+  }
+  return awaited;
+}
+
 std::optional<Lease> BlobStore::LeaseResident(const Digest& digest) {
   MutexLock lock(mu_);
   Slot* const slot = slots_.Find(digest);

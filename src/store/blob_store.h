@@ -212,6 +212,8 @@ class BlobStore {
   void GiveBack(std::vector<Lease> leases, uint64_t used);
   // Counts uses: of two, the later one has the higher number.
   uint64_t NextTick() { return tick_.fetch_add(1) + 1; }
+  // Those of `digests` that are leased and not here yet.
+  std::vector<Digest> Awaited(absl::Span<const Digest> digests) const;
   // What leases hold now of the capacity, in allocated bytes: of what is here,
   // and of what is awaited.
   int64_t LeasedBytes() const;

@@ -63,6 +63,9 @@ class SlotTable {
   // The resident slot, or nullptr.
   Slot* Find(const Digest& digest);
   const Slot* Find(const Digest& digest) const;
+  bool IsAwaited(const Digest& digest) const {
+    return awaited_.contains(digest);
+  }
   // nullptr if this publication's slot is free or somebody else's.
   Slot* Get(BlobId id);
   BlobId IdOf(const Slot& slot) const;

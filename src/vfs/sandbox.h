@@ -78,6 +78,9 @@ class Sandbox final : public Area,
   // Whether its files are closed, in passthrough mode; elsewhere the kernel
   // does not say. It reports a close a moment later.
   bool WaitUntilClosed(absl::Duration timeout);
+  // The inputs that its action opened or read, if there is a remote cache to
+  // fetch them from; once, before it is released.
+  std::vector<Digest> TakeInputsRead();
   // Stashes::HeavyDirectories() of its inputs, the latest if it is a stash.
   std::vector<Digest> HeavyDirectories() const;
   // What serving this input root would cost. Score 0: it cannot.
@@ -322,6 +325,8 @@ class Sandbox final : public Area,
   int64_t added_nodes_ ABSL_GUARDED_BY(mu_) = 0;
   int64_t kernel_nodes_ ABSL_GUARDED_BY(mu_) = 0;
   uint64_t inputs_opened_ ABSL_GUARDED_BY(mu_) = 0;
+  // Those, if there is a remote cache to fetch them from another time.
+  std::vector<Digest> inputs_read_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace casement

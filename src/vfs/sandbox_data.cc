@@ -15,6 +15,9 @@
 namespace casement {
 namespace {
 
+// What is remembered for the next action of the same label.
+constexpr size_t kInputsReadMax = 1 << 16;
+
 constexpr int64_t kAllBytes = std::numeric_limits<int64_t>::max();
 
 bool OpensForWriting(int flags) {
@@ -34,9 +37,17 @@ Sandbox::Source Sandbox::SourceLocked(FileNode& file) {
   if (file.opened_in != life_ && file.input != nullptr) {
     file.opened_in = life_;
     ++inputs_opened_;
+    if (context_.fetcher != nullptr && inputs_read_.size() < kInputsReadMax) {
+      inputs_read_.push_back(file.input->digest);
+    }
   }
   if (file.scratch != nullptr) return {.scratch = file.scratch};
   return {.blob = file.digest()};
+}
+
+std::vector<Digest> Sandbox::TakeInputsRead() {
+  MutexLock lock(mu_);
+  return std::exchange(inputs_read_, {});
 }
 
 absl::StatusOr<Sandbox::Source> Sandbox::SourceOf(FileNode& file) {

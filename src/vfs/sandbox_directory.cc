@@ -74,6 +74,10 @@ absl::StatusOr<SandboxInfo> SandboxDirectory::Create(const SandboxSpec& asked,
   if (spec.nodes_max == 0) spec.nodes_max = options_.nodes_max;
   ASSIGN_OR_RETURN(ClosureLease inputs, context_.directories.LeaseClosure(
                                             spec.root, spec.inputs_from));
+  if (context_.fetcher != nullptr && spec.inputs_from == InputsFrom::kRemote) {
+    context_.fetcher->FetchAhead(
+        context_.store.Awaited(read_lists_.Get(spec.label)));
+  }
   std::optional<Live> live;
   if (may_reuse) live = Reuse(spec, inputs);
   if (!live.has_value()) {
@@ -185,6 +189,7 @@ absl::Status SandboxDirectory::Release(absl::string_view name, bool stash) {
     live_.erase(found);
   }
   ForgetListing();
+  read_lists_.Set(live.spec.label, live.sandbox->TakeInputsRead());
   bool kept = false;
   if (stash) {
     // Nobody can get in by its name from here on, but what the kernel knows

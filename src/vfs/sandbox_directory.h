@@ -19,6 +19,7 @@
 #include "base/mutex.h"
 #include "vfs/area.h"
 #include "vfs/occupants.h"
+#include "vfs/read_lists.h"
 #include "vfs/sandbox.h"
 #include "vfs/sandbox_table.h"
 #include "vfs/stash.h"
@@ -119,6 +120,7 @@ class SandboxDirectory final
   // Whether the kernel may remember a listing.
   std::atomic<bool> listed_{false};
   Stashes stashes_;
+  ReadLists read_lists_;
   Occupants occupants_;
   ReuseCounts reuse_;
 

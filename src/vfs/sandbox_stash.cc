@@ -376,6 +376,7 @@ std::optional<RetargetCost> Sandbox::Retarget(const SandboxSpec& spec,
     xattr_budget_ = std::make_shared<ByteBudget>(kSandboxXattrBytesMax);
     inputs_ = std::move(inputs);
     inputs_opened_ = 0;
+    inputs_read_.clear();
     ++life_;
     stashed_ = false;
   }

@@ -1,0 +1,325 @@
+// Inputs that come from a remote cache, which is another casementd, when they
+// are read; and one that is slow, gone or wrong.
+#include <fcntl.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "model/directory.h"
+#include "mount/data_paths.h"
+#include "support/running_daemon.h"
+#include "support/socket_proxy.h"
+
+namespace casement {
+namespace {
+
+namespace fs = std::filesystem;
+using ::testing::HasSubstr;
+
+constexpr int64_t kMiB = int64_t{1} << 20;
+// How long the remote cache may take (--remote-timeout).
+constexpr int kTimeoutSeconds = 2;
+
+// The errno of reading all of `path`, or 0.
+int ReadErrno(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return errno;
+  char buffer[65536];
+  ssize_t got = 1;
+  while (got > 0) got = read(fd, buffer, sizeof(buffer));
+  const int error_number = got < 0 ? errno : 0;
+  close(fd);
+  return error_number;
+}
+
+// A child that reads `path`; it exits with 0 or the errno.
+pid_t StartReader(const std::string& path) {
+  const pid_t pid = fork();
+  if (pid == 0) _exit(ReadErrno(path));
+  return pid;
+}
+
+// Its exit status, or 128 + its signal; -1 if it does not end in time.
+int WaitForExit(pid_t pid, absl::Duration timeout = absl::Seconds(20)) {
+  const absl::Time end = absl::Now() + timeout;
+  int status = 0;
+  while (absl::Now() < end) {
+    if (waitpid(pid, &status, WNOHANG) == pid) {
+      return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+    }
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  return -1;
+}
+
+class Remote : public testing::TestWithParam<std::string> {
+ protected:
+  Remote()
+      : proxy_(cluster_.folder() + "/proxy", cluster_.socket()),
+        host_({"--data-path", GetParam(), "--remote",
+               absl::StrCat("unix:", cluster_.folder(), "/proxy"),
+               "--remote-timeout", absl::StrCat(kTimeoutSeconds)}) {}
+
+  Digest Put(const std::string& bytes) {
+    return *cluster_.client().Put(bytes);
+  }
+  Digest PutDirectory(const DirectoryBuilder& builder) {
+    return Put(builder.Build());
+  }
+  // The files "0", "1"... of so many bytes each, and "dir/tool".
+  Digest PutTree(int files, int64_t bytes = 100) {
+    DirectoryBuilder dir;
+    dir.AddFile("tool", Put("#!/bin/sh\necho ran\n"), true);
+    DirectoryBuilder root;
+    for (int i = 0; i < files; ++i) {
+      root.AddFile(absl::StrCat(i), Put(BytesOf(i, bytes)), false);
+    }
+    root.AddDirectory("dir", PutDirectory(dir));
+    return PutDirectory(root);
+  }
+  static std::string BytesOf(int i, int64_t bytes) {
+    std::string text = absl::StrCat(i, "\n");
+    text.resize(static_cast<size_t>(bytes), static_cast<char>('a' + i % 26));
+    return text;
+  }
+
+  absl::StatusOr<CreatedSandbox> TryCreate(const Digest& root,
+                                           const std::string& label = "") {
+    SandboxSpec spec;
+    spec.root = root;
+    spec.label = label;
+    spec.inputs_from = InputsFrom::kRemote;
+    return host_.client().Create(spec);
+  }
+  std::string Create(const Digest& root, const std::string& label = "") {
+    const absl::StatusOr<CreatedSandbox> sandbox = TryCreate(root, label);
+    EXPECT_TRUE(sandbox.ok()) << sandbox.status();
+    return sandbox.ok() ? sandbox->info.path : "";
+  }
+  int Fetched() {
+    return static_cast<int>(host_.Metric("remote_fetched_blobs_total"));
+  }
+  void WaitUntilSomeoneWaits(int count = 1) {
+    while (host_.Metric("remote_waiting") < count) {
+      absl::SleepFor(absl::Milliseconds(5));
+    }
+  }
+  // What the remote cache has of a blob on its disk.
+  std::string FileOf(const Digest& digest) const {
+    const std::string name = digest.ToString();
+    return cluster_.store() + "/cas/" + name.substr(0, 2) + "/" + name;
+  }
+
+  RunningDaemon cluster_;
+  SocketProxy proxy_;
+  RunningDaemon host_;
+};
+
+TEST_P(Remote, FilesComeWhenTheyAreReadAndNotBefore) {
+  const std::string path = Create(PutTree(10));
+  EXPECT_EQ(Fetched(), 2);  // Directories.
+  EXPECT_EQ(RunShell("ls -lR " + path).exit_status, 0);
+  EXPECT_EQ(Fetched(), 2);
+  EXPECT_EQ(ReadFile(path + "/3"), BytesOf(3, 100));
+  EXPECT_EQ(Fetched(), 3);
+  EXPECT_EQ(ReadFile(path + "/3"), BytesOf(3, 100));
+  EXPECT_EQ(RunProgram({path + "/dir/tool"}).out, "ran\n");
+  EXPECT_EQ(Fetched(), 4);
+  // Another sandbox, and one that needs nothing from there.
+  EXPECT_EQ(ReadFile(Create(PutTree(10)) + "/3"), BytesOf(3, 100));
+  EXPECT_EQ(Fetched(), 4);
+}
+
+TEST_P(Remote, EveryCallThatNeedsBytesWaitsForThem) {
+  const std::string path = Create(PutTree(6, 3 * kMiB));
+  const auto bytes = [](int i) { return BytesOf(i, 3 * kMiB); };
+  {  // A mapping.
+    const int fd = open((path + "/0").c_str(), O_RDONLY | O_CLOEXEC);
+    ASSERT_GE(fd, 0);
+    void* const map = mmap(nullptr, 3 * kMiB, PROT_READ, MAP_SHARED, fd, 0);
+    ASSERT_NE(map, MAP_FAILED);
+    EXPECT_EQ(std::string(static_cast<char*>(map), 3 * kMiB), bytes(0));
+    munmap(map, 3 * kMiB);
+    close(fd);
+  }
+  {  // A write in the middle.
+    const int fd = open((path + "/1").c_str(), O_WRONLY | O_CLOEXEC);
+    ASSERT_GE(fd, 0);
+    EXPECT_EQ(pwrite(fd, "XYZ", 3, kMiB), 3);
+    close(fd);
+    EXPECT_EQ(ReadFile(path + "/1"), bytes(1).replace(kMiB, 3, "XYZ"));
+  }
+  // A truncation, and one to nothing, which needs no bytes.
+  EXPECT_EQ(truncate((path + "/2").c_str(), kMiB), 0);
+  EXPECT_EQ(ReadFile(path + "/2"), bytes(2).substr(0, kMiB));
+  const int before = Fetched();
+  WriteFile(path + "/3", "new");
+  EXPECT_EQ(ReadFile(path + "/3"), "new");
+  EXPECT_EQ(Fetched(), before);
+  // A copy by the kernel, from one onto another.
+  const int from = open((path + "/4").c_str(), O_RDONLY | O_CLOEXEC);
+  const int to = open((path + "/5").c_str(), O_RDWR | O_CLOEXEC);
+  EXPECT_EQ(copy_file_range(from, nullptr, to, nullptr, kMiB, 0), kMiB);
+  close(from);
+  close(to);
+  EXPECT_EQ(ReadFile(path + "/5"),
+            bytes(4).substr(0, kMiB) + bytes(5).substr(kMiB));
+}
+
+TEST_P(Remote, ViewsShowWhatTheRemoteCacheHas) {
+  const Digest root = PutTree(2);
+  EXPECT_EQ(ReadFile(host_.At("tree/" + root.ToString() + "/1")),
+            BytesOf(1, 100));
+  const Digest blob = Put("a blob");
+  EXPECT_EQ(ReadFile(host_.At("cas/" + blob.ToString())), "a blob");
+  const Digest tool = Put("#!/bin/sh\necho view\n");
+  EXPECT_EQ(RunProgram({host_.At("cas/" + tool.ToString() + ".exec")}).out,
+            "view\n");
+  // A miss is one, but not for ever.
+  const Digest late = Digest::Of("late");
+  EXPECT_EQ(ReadErrno(host_.At("cas/" + late.ToString())), ENOENT);
+  EXPECT_EQ(Put("late"), late);
+  EXPECT_EQ(ReadFile(host_.At("cas/" + late.ToString())), "late");
+}
+
+// G8
+TEST_P(Remote, AFileIsFetchedOnceHoweverManyReadIt) {
+  for (const int64_t bytes : {int64_t{100}, 5 * kMiB}) {
+    const std::string path = Create(PutTree(1, bytes));
+    const int before = Fetched();
+    proxy_.Block();
+    std::vector<pid_t> readers;
+    for (int i = 0; i < 32; ++i) readers.push_back(StartReader(path + "/0"));
+    WaitUntilSomeoneWaits();
+    proxy_.Unblock();
+    for (const pid_t reader : readers) EXPECT_EQ(WaitForExit(reader), 0);
+    EXPECT_EQ(Fetched(), before + 1);
+  }
+}
+
+TEST_P(Remote, WhileItHangsOthersGoOnAndWhoWaitsCanBeKilled) {
+  const Digest root = PutTree(64);
+  const std::string path = Create(root);
+  const Digest local = *host_.client().Put("here");
+  proxy_.Block();
+  // More than the daemon has threads for requests.
+  std::vector<pid_t> readers;
+  for (int i = 0; i < 64; ++i) {
+    readers.push_back(StartReader(path + "/" + std::to_string(i)));
+  }
+  WaitUntilSomeoneWaits();
+  const absl::Time start = absl::Now();
+  EXPECT_EQ(ReadFile(host_.At("cas/" + local.ToString())), "here");
+  WriteFile(path + "/new", "written");
+  EXPECT_EQ(ReadFile(path + "/new"), "written");
+  for (int i = 0; i < 8; ++i) {
+    kill(readers[i], SIGKILL);
+    EXPECT_EQ(WaitForExit(readers[i], absl::Seconds(1)), 128 + SIGKILL);
+  }
+  EXPECT_LT(absl::Now() - start, absl::Seconds(kTimeoutSeconds));
+  // G22: none of them hangs.
+  for (int i = 8; i < 64; ++i) EXPECT_EQ(WaitForExit(readers[i]), ETIMEDOUT);
+  proxy_.Unblock();
+  EXPECT_EQ(ReadFile(path + "/20"), BytesOf(20, 100));
+}
+
+TEST_P(Remote, GoneItIsAnErrorAndBackItServes) {
+  const Digest root = PutTree(3);
+  const std::string path = Create(root);
+  proxy_.Cut();
+  const absl::Time start = absl::Now();
+  EXPECT_EQ(ReadErrno(path + "/0"), ETIMEDOUT);
+  EXPECT_LT(absl::Now() - start, absl::Seconds(3 * kTimeoutSeconds));
+  DirectoryBuilder other;
+  other.AddFile("x", Put("x"), false);
+  const absl::Status refused = TryCreate(PutDirectory(other)).status();
+  EXPECT_TRUE(absl::IsUnavailable(refused) || absl::IsDeadlineExceeded(refused))
+      << refused;
+  EXPECT_TRUE(TryCreate(root).ok());  // Its Directories are here.
+  proxy_.Mend();
+  EXPECT_EQ(ReadFile(path + "/0"), BytesOf(0, 100));
+}
+
+// G9
+TEST_P(Remote, WrongBytesAreAnErrorAndNotKept) {
+  for (const int64_t bytes : {int64_t{100}, 5 * kMiB}) {
+    const Digest digest = Put(BytesOf(7, bytes));
+    DirectoryBuilder root;
+    root.AddFile("file", digest, false);
+    const std::string path = Create(PutDirectory(root)) + "/file";
+    ASSERT_EQ(chmod(FileOf(digest).c_str(), 0644), 0);
+    const int fd = open(FileOf(digest).c_str(), O_WRONLY | O_CLOEXEC);
+    ASSERT_EQ(pwrite(fd, "wrong", 5, bytes - 20), 5);
+    EXPECT_EQ(ReadErrno(path), EIO);
+    EXPECT_FALSE(fs::exists(host_.store() + "/cas/" +
+                            digest.ToString().substr(0, 2) + "/" +
+                            digest.ToString()));
+    ASSERT_EQ(pwrite(fd, BytesOf(7, bytes).data(), 5, 0), 5);
+    ASSERT_EQ(pwrite(fd, BytesOf(7, bytes).data() + bytes - 20, 20, bytes - 20),
+              20);
+    close(fd);
+    EXPECT_EQ(ReadFile(path), BytesOf(7, bytes));
+  }
+}
+
+TEST_P(Remote, WhatNobodyHasIsNamed) {
+  DirectoryBuilder root;
+  const Digest nowhere = Digest::Of("nowhere");
+  root.AddFile("file", nowhere, false);
+  const absl::Status status = TryCreate(PutDirectory(root)).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr(nowhere.ToString()));
+  // It was there, and is lost.
+  const Digest lost = Put("lost");
+  DirectoryBuilder other;
+  other.AddFile("file", lost, false);
+  const std::string path = Create(PutDirectory(other));
+  ASSERT_TRUE(cluster_.client().Evict({lost}).ok());
+  EXPECT_EQ(ReadErrno(path + "/file"), EIO);
+}
+
+TEST_P(Remote, WhatTheLastActionOfALabelReadIsFetchedAhead) {
+  const Digest root = PutTree(20);
+  {
+    const std::string path = Create(root, "//a:b");
+    EXPECT_EQ(ReadFile(path + "/3"), BytesOf(3, 100));
+    EXPECT_EQ(ReadFile(path + "/4"), BytesOf(4, 100));
+    ASSERT_TRUE(host_.client().Release(fs::path(path).filename().string()).ok());
+    ASSERT_TRUE(host_.client().EvictUnleased().ok());
+  }
+  const int before = Fetched();
+  Create(root, "//a:b");
+  while (Fetched() < before + 2) absl::SleepFor(absl::Milliseconds(5));
+  EXPECT_EQ(host_.Metric("remote_fetched_ahead_blobs_total"), 2);
+}
+
+// G23
+TEST_P(Remote, TheDaemonEndsThoughSomebodyWaits) {
+  const std::string path = Create(PutTree(8));
+  host_.SetArguments({"--remote-timeout", "600"});
+  proxy_.Block();
+  std::vector<pid_t> readers;
+  for (int i = 0; i < 8; ++i) {
+    readers.push_back(StartReader(path + "/" + std::to_string(i)));
+  }
+  WaitUntilSomeoneWaits();
+  EXPECT_EQ(host_.Stop(), 0);
+  for (const pid_t reader : readers) EXPECT_GT(WaitForExit(reader), 0);
+}
+
+CASEMENT_IN_BOTH_DATA_PATHS(Remote);
+
+}  // namespace
+}  // namespace casement
