@@ -41,7 +41,10 @@ absl::Status RemoteCalls::Ask(Tries& tries, Exchange exchange) {
           context.set_deadline(GrpcDeadline(tries.left()));
           return exchange(context, remote);
         });
-    if (asked.ok()) return asked;
+    if (asked.ok()) {
+      tries.Worked();
+      return asked;
+    }
     if (absl::IsDeadlineExceeded(asked) &&
         tries.left() <= absl::ZeroDuration()) {
       // gRPC says "Deadline Exceeded".
