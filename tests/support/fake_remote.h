@@ -7,6 +7,7 @@
 #include <grpcpp/grpcpp.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -69,6 +70,7 @@ class FakeRemote {
     bool knows_sha256 = true;
     bool is_cache = true;
     bool knows_zstd = false;
+    bool sends_no_zstd = false;  // Where it should.
     int64_t batch_bytes_max = 0;
   };
   // What came.
@@ -78,6 +80,7 @@ class FakeRemote {
     std::vector<int64_t> write_offsets = {};  // The first of each stream.
     std::vector<std::string> resources = {};
     std::vector<int> find_sizes = {};  // Digests in each.
+    size_t message_bytes_max = 0;      // Of batches, either way.
     std::vector<std::string> instances = {};
     std::multimap<std::string, std::string> headers = {};
     std::vector<std::string> peers = {};
@@ -228,7 +231,7 @@ class FakeRemote {
       const std::string piece = blob.substr(offset, 64 << 10);
       offset += static_cast<int64_t>(piece.size());
       google::bytestream::ReadResponse response;
-      if (IsZstd(resource)) {
+      if (IsZstd(resource) && !how.sends_no_zstd) {
         zstd.Compress(piece, offset == size, *response.mutable_data());
         if (response.data().empty()) continue;
       } else {
@@ -300,6 +303,10 @@ class FakeRemote {
         blob.set_data(bytes);
       }
     }
+    MutexLock lock(mu_);
+    seen_.message_bytes_max =
+        std::max({seen_.message_bytes_max, request.ByteSizeLong(),
+                  response->ByteSizeLong()});
     if (how.batch_bytes_max > 0 && total > how.batch_bytes_max) {
       return {grpc::StatusCode::INVALID_ARGUMENT, "too much for a batch"};
     }

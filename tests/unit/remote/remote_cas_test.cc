@@ -187,18 +187,6 @@ TEST_P(RemoteCasTest, FetchesSmallBlobsTogetherAndAnswersEachOnce) {
   EXPECT_EQ(remote_->GetStats().Calls(Kind::kFetchSmall, Result::kNotFound), 1);
 }
 
-TEST_P(RemoteCasTest, FetchesUpToTheLimitsInOneExchange) {
-  const std::string bytes = Pattern(remote_->small_bytes_max());
-  const Digest digest = PutNow(bytes);
-  int answers = 0;
-  remote_->FetchSmall(
-      {digest}, [&](const Digest&, absl::StatusOr<absl::string_view> got) {
-        ++answers;
-        EXPECT_TRUE(got.ok() && *got == bytes) << got.status();
-      });
-  EXPECT_EQ(answers, 1);
-}
-
 TEST_P(RemoteCasTest, ServesManyThreads) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 32; ++i) {
