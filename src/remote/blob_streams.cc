@@ -242,7 +242,7 @@ absl::Status OutgoingBlob::SendOnce(grpc::ClientContext& context,
   const auto writer =
       remote.bytes->PrepareAsyncWrite(&context, &response, operations.queue());
   writer->StartCall(operations.tag());
-  bool is_going = operations.Await(tries.timeout());
+  bool is_going = operations.Await(tries.left());
   std::optional<ZstdCompressor> zstd;
   if (name_.is_zstd) zstd.emplace();
   WriteRequest request;

@@ -122,8 +122,9 @@ absl::StatusOr<RemoteAddress> RemoteAddress::ParseHost(absl::string_view text,
   absl::string_view place = text.substr(0, slash);
   if (slash != absl::string_view::npos) {
     absl::string_view instance = text.substr(slash + 1);
-    absl::ConsumeSuffix(&instance, "/");
-    if (!instance.empty()) RETURN_IF_ERROR(CheckInstance(instance));
+    if (absl::ConsumeSuffix(&instance, "/") || !instance.empty()) {
+      RETURN_IF_ERROR(CheckInstance(instance));
+    }
     address.instance_ = std::string(instance);
   }
   std::string host;

@@ -1,5 +1,6 @@
 #include "remote/remote_calls.h"
 
+#include <chrono>  // NOLINT
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,8 +11,9 @@ namespace casement {
 
 namespace rev2 = ::build::bazel::remote::execution::v2;
 
-RemoteServices::RemoteServices(const std::shared_ptr<grpc::Channel>& channel)
-    : capabilities(rev2::Capabilities::NewStub(channel)),
+RemoteServices::RemoteServices(std::shared_ptr<grpc::Channel> its_channel)
+    : channel(std::move(its_channel)),
+      capabilities(rev2::Capabilities::NewStub(channel)),
       cas(rev2::ContentAddressableStorage::NewStub(channel)),
       bytes(google::bytestream::ByteStream::NewStub(channel)) {}
 
@@ -31,7 +33,28 @@ absl::Status RemoteCalls::Try(const Tries& tries, Exchange exchange) {
     call.context().AddMetadata(name, value);
   }
   const size_t turn = turn_.fetch_add(1, std::memory_order_relaxed);
-  return exchange(call.context(), connections_[turn % connections_.size()]);
+  absl::Status status =
+      exchange(call.context(), connections_[turn % connections_.size()]);
+  if (absl::IsUnavailable(status)) Reconnect();
+  return status;
+}
+
+void RemoteCalls::Reconnect() {
+  // gRPC's waits between lookups of a name that failed grow to two minutes,
+  // and no argument of a channel caps them as it does those between connects.
+  constexpr int64_t kPauseMs = 1000;
+  const int64_t now_ms =
+      std::chrono::duration_cast<std::chrono::milliseconds>(
+          std::chrono::steady_clock::now().time_since_epoch())
+          .count();
+  int64_t last_ms = reconnected_ms_.load(std::memory_order_relaxed);
+  if (now_ms - last_ms < kPauseMs ||
+      !reconnected_ms_.compare_exchange_strong(last_ms, now_ms)) {
+    return;  // Or another thread does.
+  }
+  for (const RemoteServices& connection : connections_) {
+    grpc::experimental::ChannelResetConnectionBackoff(connection.channel.get());
+  }
 }
 
 absl::Status RemoteCalls::Ask(Tries& tries, Exchange exchange) {
@@ -41,7 +64,10 @@ absl::Status RemoteCalls::Ask(Tries& tries, Exchange exchange) {
           context.set_deadline(GrpcDeadline(tries.left()));
           return exchange(context, remote);
         });
-    if (asked.ok()) return asked;
+    if (asked.ok()) {
+      tries.Worked();
+      return asked;
+    }
     if (absl::IsDeadlineExceeded(asked) &&
         tries.left() <= absl::ZeroDuration()) {
       // gRPC says "Deadline Exceeded".

@@ -1,5 +1,6 @@
 // Calls to a remote: over which connection, with which headers, how many at a
-// time, how often tried.
+// time, how often tried. While calls find it unavailable, its name is looked up
+// and it is connected to about once a second.
 //
 // Thread safe.
 #ifndef CASEMENT_REMOTE_REMOTE_CALLS_H_
@@ -26,8 +27,9 @@ namespace casement {
 
 // The services at the other end of one connection.
 struct RemoteServices {
-  explicit RemoteServices(const std::shared_ptr<grpc::Channel>& channel);
+  explicit RemoteServices(std::shared_ptr<grpc::Channel> its_channel);
 
+  std::shared_ptr<grpc::Channel> channel;
   std::unique_ptr<
       ::build::bazel::remote::execution::v2::Capabilities::StubInterface>
       capabilities;
@@ -66,8 +68,12 @@ class RemoteCalls {
   int64_t retries() const { return retries_.load(std::memory_order_relaxed); }
 
  private:
+  // Has gRPC look the remote's name up and connect again now.
+  void Reconnect();
+
   const Options options_;
   std::vector<RemoteServices> connections_;  // Set once.
+  std::atomic<int64_t> reconnected_ms_ = 0;  // Of a steady clock.
   std::atomic<size_t> turn_ = 0;
   std::atomic<int64_t> retries_ = 0;
   InFlight in_flight_;

@@ -352,6 +352,7 @@ void RemoteCas::FetchBatches(absl::Span<const Digest> digests, Batch& batch) {
     }
     tries.Progress();
   }
+  if (failed.ok()) return;
   // Those that were not got to.
   for (const Digest& digest : digests) {
     batch.Answer(digest, NotAboutABlob(failed));

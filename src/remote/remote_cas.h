@@ -48,7 +48,8 @@ class RemoteCas final : public BlobSource {
     TlsFiles tls = {};
     std::string headers_path = {};  // remote_headers.h; empty for none.
     // For all tries of a call together; for one blob of any size, how long no
-    // byte of it may come or go.
+    // byte of it may come or go, and how long after its last byte the remote
+    // may take to answer.
     absl::Duration timeout = absl::Seconds(30);
     // Blobs of more than 64 KiB travel in zstd if the remote can. Such a Send
     // that breaks off starts anew.

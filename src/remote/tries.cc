@@ -49,10 +49,14 @@ Tries::Tries(InFlight& in_flight, absl::Duration timeout,
       end_(timeout),
       backoff_(kBackoffMin) {}
 
-void Tries::Progress() {
-  end_ = SteadyDeadline(timeout_);
+void Tries::Worked() {
   backoff_ = kBackoffMin;
   last_failure_ = absl::OkStatus();
+}
+
+void Tries::Progress() {
+  Worked();
+  end_ = SteadyDeadline(timeout_);
 }
 
 bool Tries::Again(absl::Status& failed) {

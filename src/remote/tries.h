@@ -44,7 +44,10 @@ class Tries {
 
   absl::Duration timeout() const { return timeout_; }
   absl::Duration left() const { return end_.left(); }
-  // Bytes have come that had not come before.
+  // An exchange worked: what failed before it is over.
+  void Worked();
+  // The same, and the time begins again: bytes have come or gone that had not
+  // before.
   void Progress();
 
   // After a failed try: whether to try again, having waited a while. If not,
