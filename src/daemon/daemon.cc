@@ -83,7 +83,10 @@ absl::Status Daemon::ChoosePaths(const DaemonOptions& options) {
       Log(absl::StrCat("files are read in cached mode: ", works.message()));
     }
   }
-  if (options.transport != DaemonOptions::Transport::kDevice) {
+  // Requests that wait for the remote cache would keep the few places of a ring
+  // from all others.
+  if (options.transport != DaemonOptions::Transport::kDevice &&
+      !options.remote.has_value()) {
     const absl::Status works = FuseSession::ProbeIoUring();
     if (works.ok()) {
       transport_ = Transport::kIoUring;

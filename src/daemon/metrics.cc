@@ -117,11 +117,10 @@ void AddRemoteMetrics(const RemoteCas& remote, const BlobFetcher& fetcher,
       metrics.push_back(
           {.name = "remote_calls_total",
            .help = "Calls to the remote cache.",
-           .labels =
-               {{"kind", std::string(RemoteCas::NameOf(
-                             static_cast<RemoteCas::Kind>(kind)))},
-                {"result", std::string(RemoteCas::NameOf(
-                               static_cast<RemoteCas::Result>(result)))}},
+           .labels = {{"kind", std::string(RemoteCas::NameOf(
+                                   static_cast<RemoteCas::Kind>(kind)))},
+                      {"result", std::string(RemoteCas::NameOf(
+                                     static_cast<RemoteCas::Result>(result)))}},
            .value = static_cast<double>(calls.calls[kind][result])});
     }
   }

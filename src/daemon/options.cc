@@ -99,8 +99,7 @@ absl::Status UnderstandRemote(const Arguments& arguments,
   ASSIGN_OR_RETURN(const RemoteAddress address,
                    RemoteAddress::Parse(arguments.Get("remote")));
   RemoteCas::Options remote{.address = address};
-  ASSIGN_OR_RETURN(remote.tls.roots,
-                   FileOption(arguments, "remote-ca"));
+  ASSIGN_OR_RETURN(remote.tls.roots, FileOption(arguments, "remote-ca"));
   ASSIGN_OR_RETURN(remote.tls.certificate,
                    FileOption(arguments, "remote-certificate"));
   ASSIGN_OR_RETURN(remote.tls.key, FileOption(arguments, "remote-key"));
@@ -129,9 +128,7 @@ void AddRemoteOptions(ArgumentParser& parser) {
       .Add({.name = "remote-certificate",
             .placeholder = "FILE",
             .help = "the daemon's own certificate, for the remote cache"})
-      .Add({.name = "remote-key",
-            .placeholder = "FILE",
-            .help = "and its key"})
+      .Add({.name = "remote-key", .placeholder = "FILE", .help = "and its key"})
       .Add({.name = "remote-headers",
             .placeholder = "FILE",
             .help = "\"name: value\" lines that go with each call to it"})
@@ -239,6 +236,12 @@ absl::StatusOr<DaemonOptions> UnderstandOptions(const Arguments& arguments) {
     options.transport = DaemonOptions::Transport::kDevice;
   } else if (transport == "io_uring") {
     options.transport = DaemonOptions::Transport::kIoUring;
+  }
+  if (options.transport == DaemonOptions::Transport::kIoUring &&
+      options.remote.has_value()) {
+    return absl::InvalidArgumentError(
+        "--transport io_uring does not go with --remote: requests that wait "
+        "for the remote cache would keep its few places from all others");
   }
   const std::string path = arguments.Get("data-path");
   if (path == "passthrough") {

@@ -100,7 +100,9 @@ void OnInit(void* userdata, fuse_conn_info* connection) {
                     (connection->capable_ext & FUSE_CAP_OVER_IO_URING) != 0;
   Want(connection, FUSE_CAP_OVER_IO_URING, ring);
   adapter.over_io_uring = ring;
-  connection->max_background = 256;
+  // Reads that wait for a remote cache are among them, and must not keep others
+  // from being made.
+  connection->max_background = adapter.waiting != nullptr ? 65535 : 256;
   connection->max_readahead = 1 << 20;
   // As low as possible, so that overlayfs can still be put on top of the mount.
   connection->max_backing_stack_depth = adapter.store_is_stacked ? 1 : 0;

@@ -72,9 +72,7 @@ class Remote : public testing::TestWithParam<std::string> {
                absl::StrCat("unix:", cluster_.folder(), "/proxy"),
                "--remote-timeout", absl::StrCat(kTimeoutSeconds)}) {}
 
-  Digest Put(const std::string& bytes) {
-    return *cluster_.client().Put(bytes);
-  }
+  Digest Put(const std::string& bytes) { return *cluster_.client().Put(bytes); }
   Digest PutDirectory(const DirectoryBuilder& builder) {
     return Put(builder.Build());
   }
@@ -296,13 +294,20 @@ TEST_P(Remote, WhatTheLastActionOfALabelReadIsFetchedAhead) {
     const std::string path = Create(root, "//a:b");
     EXPECT_EQ(ReadFile(path + "/3"), BytesOf(3, 100));
     EXPECT_EQ(ReadFile(path + "/4"), BytesOf(4, 100));
-    ASSERT_TRUE(host_.client().Release(fs::path(path).filename().string()).ok());
+    ASSERT_TRUE(
+        host_.client().Release(fs::path(path).filename().string()).ok());
     ASSERT_TRUE(host_.client().EvictUnleased().ok());
   }
+  const auto fetched_ahead = [this] {
+    return host_.Metric("remote_fetched_ahead_blobs_total");
+  };
+  EXPECT_EQ(fetched_ahead(), 0);
+  const std::string path = Create(root, "//a:b");
+  while (fetched_ahead() < 2) absl::SleepFor(absl::Milliseconds(5));
   const int before = Fetched();
-  Create(root, "//a:b");
-  while (Fetched() < before + 2) absl::SleepFor(absl::Milliseconds(5));
-  EXPECT_EQ(host_.Metric("remote_fetched_ahead_blobs_total"), 2);
+  EXPECT_EQ(ReadFile(path + "/3"), BytesOf(3, 100));
+  EXPECT_EQ(ReadFile(path + "/4"), BytesOf(4, 100));
+  EXPECT_EQ(Fetched(), before);
 }
 
 // G23
@@ -320,6 +325,30 @@ TEST_P(Remote, TheDaemonEndsThoughSomebodyWaits) {
 }
 
 CASEMENT_IN_BOTH_DATA_PATHS(Remote);
+
+TEST(RemoteOptions, WhatCannotBeIsRefused) {
+  const RunningDaemon other;
+  fs::create_directory(other.folder() + "/mount2");
+  fs::create_directory(other.folder() + "/store2");
+  const auto refusal = [&other](const std::vector<std::string>& words) {
+    std::vector<std::string> all = {CASEMENTD,  "--foreground",
+                                    "--store",  other.folder() + "/store2",
+                                    "--mount",  other.folder() + "/mount2",
+                                    "--socket", other.folder() + "/socket2"};
+    all.insert(all.end(), words.begin(), words.end());
+    const ProgramResult result = RunProgram(all);
+    EXPECT_NE(result.exit_status, 0);
+    return result.err;
+  };
+  EXPECT_THAT(refusal({"--remote", "http://host"}), HasSubstr("http://host"));
+  EXPECT_THAT(refusal({"--remote-ca", "/dev/null"}), HasSubstr("--remote-ca"));
+  EXPECT_THAT(refusal({"--remote", "unix:/x", "--remote-timeout", "0"}),
+              HasSubstr("--remote-timeout"));
+  EXPECT_THAT(refusal({"--remote", "unix:/x", "--transport", "io_uring"}),
+              HasSubstr("io_uring"));
+  EXPECT_THAT(refusal({"--remote", "unix:/x", "--remote-headers", "/absent"}),
+              HasSubstr("/absent"));
+}
 
 }  // namespace
 }  // namespace casement
