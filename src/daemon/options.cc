@@ -132,6 +132,7 @@ ArgumentParser DaemonArguments() {
                     "0: none",
             .default_value = "256"})
       .Add({.name = "version", .help = "print the version and exit"});
+  AddListenArguments(parser);
   return parser;
 }
 
@@ -162,6 +163,7 @@ absl::StatusOr<DaemonOptions> UnderstandOptions(const Arguments& arguments) {
     ASSIGN_OR_RETURN(options.allow_group,
                      GroupOf(arguments.Get("allow-group")));
   }
+  ASSIGN_OR_RETURN(options.listen, UnderstandListenOptions(arguments));
   options.foreground = arguments.Has("foreground");
   options.allow_other = arguments.Has("allow-other");
   const std::string transport = arguments.Get("transport");

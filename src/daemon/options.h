@@ -11,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "base/arguments.h"
+#include "daemon/listen_options.h"
 
 namespace casement {
 
@@ -30,6 +31,7 @@ struct DaemonOptions {
   Transport transport = Transport::kAuto;
   Path data_path = Path::kAuto;
   std::optional<gid_t> allow_group;
+  ListenOptions listen;
 };
 
 // What it understands, and the text of --help.
