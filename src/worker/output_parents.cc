@@ -43,7 +43,12 @@ absl::Status Make(const UniqueFd& root, const std::string& path) {
       slash == std::string::npos ? path : path.substr(slash + 1);
   const UniqueFd above = OpenBelow(root, parent);
   if (!above.valid() || ::mkdirat(above.get(), name.c_str(), 0755) != 0) {
-    return ErrnoStatus(errno, "making ", QuoteName(path), " for outputs");
+    const int error = errno;
+    const absl::Status failed =
+        ErrnoStatus(error, "making ", QuoteName(path), " for outputs");
+    // Otherwise it is the inputs that are in the way.
+    return error == ENOSPC ? failed
+                           : absl::FailedPreconditionError(failed.message());
   }
   return absl::OkStatus();
 }

@@ -11,7 +11,7 @@ namespace casement {
 
 // Makes the directories in which outputs will be, below `sandbox`. No symlink
 // of the inputs leads out of it. FailedPrecondition if there is no such working
-// directory in the inputs; an errno's status if a directory cannot be made.
+// directory in the inputs, or if they are in the way; ENOSPC's status.
 absl::Status MakeOutputParents(const std::string& sandbox,
                                const ActionSpec& spec);
 
