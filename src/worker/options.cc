@@ -12,7 +12,8 @@
 namespace casement {
 namespace {
 
-constexpr int64_t kJobsMax = 4096;
+// Each has a session of casementd's, which has 256 for all.
+constexpr int64_t kJobsMax = 200;
 constexpr int64_t kQueueMax = 100'000;
 constexpr int64_t kTimeoutSecondsMax = 7 * 24 * 3600;
 
