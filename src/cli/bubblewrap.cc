@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -14,14 +13,13 @@
 #include <fstream>
 #include <initializer_list>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
-#include "nlohmann/json.hpp"
+#include "run/bubblewrap_process.h"
 
 namespace casement {
 namespace {
@@ -92,105 +90,6 @@ class SignalCatcher {
   std::array<struct sigaction, kForwarded.size()> before_ = {};
 };
 
-// What bubblewrap tells of the command, as JSON objects one after the other.
-class StatusPipe {
- public:
-  static absl::StatusOr<StatusPipe> Open() {
-    int ends[2];
-    // The read end for us alone; the other for bubblewrap, which we spawn.
-    if (::pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
-    ::fcntl(ends[0], F_SETFL, O_NONBLOCK);
-    return StatusPipe(ends);
-  }
-
-  int read_fd() const { return read_end_.get(); }
-  int write_fd() const { return write_end_.get(); }
-  void CloseWriteEnd() { write_end_.Reset(); }
-
-  // False at the end.
-  bool Take() {
-    char buffer[4096];
-    const ssize_t got = ::read(read_fd(), buffer, sizeof(buffer));
-    if (got > 0) text_.append(buffer, got);
-    return got > 0 || (got < 0 && (errno == EAGAIN || errno == EINTR));
-  }
-  // The first process of the command's namespace, once known.
-  pid_t init() const { return Number("child-pid").value_or(-1); }
-  // Whether bubblewrap came so far as to wait for the command.
-  bool has_exit_code() const { return Number("exit-code").has_value(); }
-
- private:
-  explicit StatusPipe(int ends[2]) : read_end_(ends[0]), write_end_(ends[1]) {}
-
-  // A field of one of the objects, which come a line each.
-  std::optional<int> Number(const std::string& field) const {
-    size_t start = 0;
-    for (size_t end; (end = text_.find('\n', start)) != std::string::npos;
-         start = end + 1) {
-      const auto json =
-          nlohmann::json::parse(text_.substr(start, end - start), nullptr,
-                                /*allow_exceptions=*/false);
-      if (!json.is_object()) continue;
-      const auto value = json.find(field);
-      if (value != json.end() && value->is_number_integer()) {
-        return value->get<int>();
-      }
-    }
-    return std::nullopt;
-  }
-
-  UniqueFd read_end_;
-  UniqueFd write_end_;
-  std::string text_;
-};
-
-// The new process, between fork(2) and exec: system calls only. Its --die-with-
-// parent comes too late if we are killed before it is read, so the kernel is
-// told here; the setting survives exec.
-[[noreturn]] void BecomeProgram(char* const* argv, pid_t parent,
-                                int inherited_fd, bool stdout_to_stderr,
-                                int error_fd) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != parent) ::_exit(1);
-  ::fcntl(inherited_fd, F_SETFD, 0);
-  if (stdout_to_stderr) ::dup2(STDERR_FILENO, STDOUT_FILENO);
-  ::execvp(argv[0], argv);
-  const int error = errno;
-  [[maybe_unused]] const ssize_t wrote =
-      ::write(error_fd, &error, sizeof(error));
-  ::_exit(1);
-}
-
-// Call it from the main thread: the program dies with the thread that made it.
-absl::StatusOr<pid_t> Spawn(const std::vector<std::string>& words,
-                            int inherited_fd, bool stdout_to_stderr) {
-  std::vector<char*> argv;
-  argv.reserve(words.size() + 1);
-  for (const std::string& word : words) {
-    argv.push_back(const_cast<char*>(word.c_str()));
-  }
-  argv.push_back(nullptr);
-  int ends[2];  // Closed by a successful exec, which is how we know of it.
-  if (::pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
-  const UniqueFd read_end(ends[0]);
-  UniqueFd write_end(ends[1]);
-  const pid_t parent = ::getpid();
-  const pid_t pid = ::fork();
-  if (pid == 0) {
-    BecomeProgram(argv.data(), parent, inherited_fd, stdout_to_stderr,
-                  write_end.get());
-  }
-  if (pid < 0) return ErrnoStatus(errno, "fork");
-  write_end.Reset();
-  int error = 0;
-  if (::read(read_end.get(), &error, sizeof(error)) == sizeof(error)) {
-    ::waitpid(pid, nullptr, 0);
-    return absl::FailedPreconditionError(absl::StrCat(
-        "run needs bubblewrap: ", MakeErrnoStatus(error, words[0]).message()));
-  }
-  return pid;
-}
-
 // The oldest child of a process, -1 if it has none. The first process of a
 // namespace is bubblewrap's, and its first child is the command; to the first
 // process itself no signal comes but SIGKILL (pid_namespaces(7)).
@@ -204,7 +103,7 @@ pid_t FirstChildOf(pid_t process) {
 
 // Until bubblewrap has ended; whether a signal came.
 bool PassOnSignals(const UniqueFd& process, pid_t bubblewrap,
-                   StatusPipe& status, SignalCatcher& signals) {
+                   BubblewrapStatus& status, SignalCatcher& signals) {
   bool was_interrupted = false;
   bool is_status_open = true;
   for (;;) {
@@ -259,14 +158,17 @@ std::vector<std::string> BubblewrapWords(const BubblewrapOptions& options) {
 
 absl::StatusOr<BubblewrapResult> RunBubblewrap(
     const BubblewrapOptions& options) {
-  ASSIGN_OR_RETURN(StatusPipe status, StatusPipe::Open());
+  ASSIGN_OR_RETURN(BubblewrapStatus status, BubblewrapStatus::Open());
   std::vector<std::string> words = BubblewrapWords(options);
   words.insert(words.begin() + 1,
                {"--json-status-fd", absl::StrCat(status.write_fd())});
   ASSIGN_OR_RETURN(const std::unique_ptr<SignalCatcher> signals,
                    SignalCatcher::Start());
-  ASSIGN_OR_RETURN(const pid_t pid,
-                   Spawn(words, status.write_fd(), options.stdout_to_stderr));
+  // On this thread, the main one: the program dies with who made it.
+  SpawnOptions spawn = {.words = std::move(words),
+                        .inherited_fd = status.write_fd()};
+  if (options.stdout_to_stderr) spawn.stdout_fd = STDERR_FILENO;
+  ASSIGN_OR_RETURN(const pid_t pid, SpawnBubblewrap(spawn));
   status.CloseWriteEnd();
   const UniqueFd process(
       static_cast<int>(::syscall(SYS_pidfd_open, pid, /*flags=*/0)));
@@ -278,8 +180,7 @@ absl::StatusOr<BubblewrapResult> RunBubblewrap(
     return ErrnoStatus(errno, "waitpid");
   }
   status.Take();
-  result.exit_status = WIFSIGNALED(wait_status) ? 128 + WTERMSIG(wait_status)
-                                                : WEXITSTATUS(wait_status);
+  result.exit_status = ExitStatusOf(wait_status);
   if (status.init() < 0 && !WIFSIGNALED(wait_status)) {
     return absl::FailedPreconditionError(
         absl::StrCat("run: bubblewrap could not start the command in ",

@@ -7,9 +7,9 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "control/digest_function.h"
-#include "control/digest_message.h"
 #include "control/request_limits.h"
+#include "model/digest_message.h"
+#include "proto/digest_function.h"
 #include "proto/grpc_status.h"
 
 namespace casement {

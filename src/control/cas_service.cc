@@ -13,11 +13,11 @@
 #include "absl/strings/str_cat.h"
 #include "base/compression.h"
 #include "base/status.h"
-#include "control/digest_function.h"
-#include "control/digest_message.h"
 #include "control/missing_blob.h"
 #include "control/request_limits.h"
+#include "model/digest_message.h"
 #include "model/directory.h"
+#include "proto/digest_function.h"
 #include "proto/grpc_status.h"
 
 namespace casement {

@@ -3,16 +3,8 @@
 #include <grpcpp/grpcpp.h>
 #include <grpcpp/resource_quota.h>
 #include <grpcpp/server_posix.h>
-#include <poll.h>
-#include <sys/eventfd.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
-#include <cerrno>
-#include <chrono>  // NOLINT: gRPC's deadlines.
-#include <thread>  // NOLINT
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -21,6 +13,7 @@
 #include "base/check.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
+#include "control/accept_loop.h"
 #include "control/action_cache_service.h"
 #include "control/byte_stream_service.h"
 #include "control/cas_service.h"
@@ -31,22 +24,34 @@
 #include "control/sandboxes_service.h"
 #include "control/sessions.h"
 #include "control/store_service.h"
+#include "control/tcp_server.h"
 #include "control/unix_listener.h"
-#include "control/waiting_connections.h"
 #include "proto/grpc_lifetime.h"
+#include "proto/http2_preface.h"
 #include "proto/socket_path.h"
 
 namespace casement {
 namespace {
 
 // How long calls may still run when the server stops.
-constexpr std::chrono::seconds kGrace{1};
+constexpr absl::Duration kGrace = absl::Seconds(1);
 // Uploads that broke off get at most this part of the store.
 constexpr int64_t kPendingShare = 4;
-// How long to wait when no descriptor is free to accept with.
-constexpr std::chrono::milliseconds kAcceptPause{50};
 // gRPC's own pollers, besides the calls.
 constexpr size_t kPollersMax = 4;
+// Those who come over TCP, to whom the kernel gives no user: nobody has this
+// one (chown(2)).
+constexpr uid_t kTcpUser = static_cast<uid_t>(-1);
+
+absl::Status CheckTcp(const ControlServer::Options& options) {
+  if (!options.tcp_address.has_value() || options.tcp_address->IsLoopback() ||
+      (options.tls.has_value() && !options.tls->client_ca.empty())) {
+    return absl::OkStatus();
+  }
+  return absl::PermissionDeniedError(
+      absl::StrCat("listening on ", options.tcp_address->ToString(),
+                   ", which other machines reach, needs TLS and a client CA"));
+}
 
 }  // namespace
 
@@ -71,11 +76,12 @@ struct ControlServer::Rep {
                             .patience = options.upload_patience}) {}
 
   absl::Status StartGrpc();
-  // The accept thread: until `stop` can be read.
-  void Accept();
-  void AcceptOne();
+  absl::Status StartTcp();
+  absl::Status StartAccepting();
+  // Of the accept thread.
+  bool MayConnect(int fd);
   void Welcome(UniqueFd connection);
-  bool MayConnect(int fd) const;
+  std::optional<UniqueFd> Number(UniqueFd connection, uid_t user);
 
   const Options options;
   ConnectionNumbers numbers;  // Of the accept thread.
@@ -89,10 +95,9 @@ struct ControlServer::Rep {
   ByteStreamService byte_stream;
 
   std::optional<UnixListener> listener;
-  UniqueFd stop;  // An eventfd.
   std::unique_ptr<grpc::Server> server;
-  std::optional<WaitingConnections> waiting;  // Of the accept thread.
-  std::thread accept_thread;
+  std::unique_ptr<TcpServer> tcp;
+  std::unique_ptr<AcceptLoop> accept_loop;
   std::atomic<int64_t> refused = 0;
 };
 
@@ -120,64 +125,65 @@ absl::Status ControlServer::Rep::StartGrpc() {
   return absl::OkStatus();
 }
 
-bool ControlServer::Rep::MayConnect(int fd) const {
+absl::Status ControlServer::Rep::StartTcp() {
+  if (!options.tcp_address.has_value()) return absl::OkStatus();
+  ASSIGN_OR_RETURN(
+      tcp, TcpServer::Start({.address = *options.tcp_address,
+                             .tls = options.tls,
+                             .calls_max = options.calls_max,
+                             .patience = options.connection_patience},
+                            {&cas, &actions, &capabilities, &byte_stream}));
+  return absl::OkStatus();
+}
+
+bool ControlServer::Rep::MayConnect(int fd) {
   const absl::StatusOr<Peer> peer = PeerOfSocket(fd);
-  if (!peer.ok()) return false;
-  return peer->IsPrivileged() || (options.allow_group.has_value() &&
-                                  peer->IsInGroup(*options.allow_group));
+  const bool may_connect =
+      peer.ok() &&
+      (peer->IsPrivileged() || (options.allow_group.has_value() &&
+                                peer->IsInGroup(*options.allow_group)));
+  if (!may_connect) refused.fetch_add(1);
+  return may_connect;
+}
+
+std::optional<UniqueFd> ControlServer::Rep::Number(UniqueFd connection,
+                                                   uid_t user) {
+  absl::StatusOr<UniqueFd> numbered = numbers.Move(std::move(connection), user);
+  if (numbered.ok()) return *std::move(numbered);
+  refused.fetch_add(1);
+  return std::nullopt;
 }
 
 void ControlServer::Rep::Welcome(UniqueFd connection) {
   const absl::StatusOr<Peer> peer = PeerOfSocket(connection.get());
   if (!peer.ok()) return;
-  absl::StatusOr<UniqueFd> numbered =
-      numbers.Move(std::move(connection), peer->uid);
-  if (!numbered.ok()) {
-    refused.fetch_add(1);
-    return;
-  }
+  std::optional<UniqueFd> numbered = Number(std::move(connection), peer->uid);
+  if (!numbered.has_value()) return;
   grpc::AddInsecureChannelFromFd(server.get(), numbered->Release());
 }
 
-void ControlServer::Rep::AcceptOne() {
-  UniqueFd connection(::accept4(listener->fd(), nullptr, nullptr,
-                                SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (connection.valid()) {
-    if (MayConnect(connection.get())) {
-      waiting->Add(std::move(connection), absl::Now());
-    } else {
-      refused.fetch_add(1);
-    }
-  } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM ||
-             errno == ENOBUFS) {
-    std::this_thread::sleep_for(kAcceptPause);
+absl::Status ControlServer::Rep::StartAccepting() {
+  std::vector<AcceptLoop::Door> doors = {
+      {.listener_fd = listener->fd(),
+       .beginning = kHttp2Preface,
+       .may_enter = [this](int fd) { return MayConnect(fd); },
+       .welcome =
+           [this](UniqueFd connection) { Welcome(std::move(connection)); }}};
+  if (tcp != nullptr) {
+    doors.push_back({.listener_fd = tcp->listener_fd(),
+                     .beginning = tcp->beginning(),
+                     .may_enter = [](int) { return true; },
+                     .welcome =
+                         [this](UniqueFd connection) {
+                           std::optional<UniqueFd> numbered =
+                               Number(std::move(connection), kTcpUser);
+                           if (!numbered.has_value()) return;
+                           tcp->Welcome(*std::move(numbered));
+                         }});
   }
-}
-
-void ControlServer::Rep::Accept() {
-  pollfd polled[] = {{.fd = listener->fd(), .events = POLLIN, .revents = 0},
-                     {.fd = stop.get(), .events = POLLIN, .revents = 0},
-                     {.fd = waiting->fd(), .events = POLLIN, .revents = 0}};
-  for (;;) {
-    // One millisecond more than is left, so as not to come too early.
-    const int timeout_ms =
-        waiting->size() == 0
-            ? -1
-            : static_cast<int>(std::max<int64_t>(
-                  absl::ToInt64Milliseconds(waiting->deadline() - absl::Now()) +
-                      1,
-                  0));
-    if (::poll(polled, 3, timeout_ms) < 0) {
-      if (errno == EINTR) continue;
-      return;
-    }
-    if (polled[1].revents != 0) return;
-    // First, so that those who have spoken are not closed for newer ones.
-    for (UniqueFd& ready : waiting->TakeReady(absl::Now())) {
-      Welcome(std::move(ready));
-    }
-    if (polled[0].revents != 0) AcceptOne();
-  }
+  ASSIGN_OR_RETURN(accept_loop, AcceptLoop::Start(std::move(doors),
+                                                  options.connection_patience));
+  return absl::OkStatus();
 }
 
 ControlServer::ControlServer(BlobStore& store, DirectoryTable& directories,
@@ -192,6 +198,7 @@ ControlServer::~ControlServer() { Shutdown(); }
 absl::Status ControlServer::Start() {
   Rep& rep = *rep_;
   CASEMENT_CHECK(rep.server == nullptr);
+  RETURN_IF_ERROR(CheckTcp(rep.options));
   const absl::StatusOr<std::string> default_path = DefaultSocketPath();
   absl::StatusOr<UnixListener> listener = UnixListener::Open(
       {.path = rep.options.socket_path,
@@ -199,32 +206,30 @@ absl::Status ControlServer::Start() {
            default_path.ok() && *default_path == rep.options.socket_path,
        .group = rep.options.allow_group});
   if (!listener.ok()) return listener.status();
-  UniqueFd stop(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!stop.valid()) return ErrnoStatus(errno, "eventfd");
-  ASSIGN_OR_RETURN(
-      rep.waiting,
-      WaitingConnections::Make({.patience = rep.options.connection_patience}));
   RETURN_IF_ERROR(rep.StartGrpc());
   rep.listener.emplace(*std::move(listener));
-  rep.stop = std::move(stop);
-  rep.accept_thread = std::thread([&rep] { rep.Accept(); });
-  return absl::OkStatus();
+  absl::Status started = rep.StartTcp();
+  if (started.ok()) started = rep.StartAccepting();
+  if (!started.ok()) Shutdown();
+  return started;
 }
 
 void ControlServer::Shutdown() {
   Rep& rep = *rep_;
   if (rep.server == nullptr) return;
-  const uint64_t one = 1;
-  // Cannot fail: the counter was 0.
-  CASEMENT_CHECK(::write(rep.stop.get(), &one, sizeof(one)) == sizeof(one));
-  rep.accept_thread.join();
+  rep.accept_loop.reset();
   rep.listener.reset();
-  rep.waiting.reset();
   rep.sandboxes.EndSessions();
   rep.local_cas.EndStages();
-  rep.server->Shutdown(std::chrono::system_clock::now() + kGrace);
+  if (rep.tcp != nullptr) rep.tcp->Shutdown(kGrace);
+  rep.server->Shutdown(absl::ToChronoTime(absl::Now() + kGrace));
   rep.server->Wait();
   rep.server.reset();
+  rep.tcp.reset();
+}
+
+std::string ControlServer::tcp_address() const {
+  return rep_->tcp == nullptr ? "" : rep_->tcp->address().ToString();
 }
 
 int64_t ControlServer::refused_connections() const {

@@ -11,9 +11,9 @@
 #include "absl/strings/str_cat.h"
 #include "base/quote.h"
 #include "base/status.h"
-#include "control/digest_message.h"
 #include "control/missing_blob.h"
 #include "control/request_limits.h"
+#include "model/digest_message.h"
 #include "proto/grpc_status.h"
 #include "store/missing.h"
 

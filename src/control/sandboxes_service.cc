@@ -9,8 +9,8 @@
 #include "absl/time/clock.h"
 #include "base/mutex.h"
 #include "base/status.h"
-#include "control/digest_message.h"
 #include "control/request_limits.h"
+#include "model/digest_message.h"
 #include "proto/grpc_status.h"
 
 namespace casement {

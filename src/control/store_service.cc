@@ -8,9 +8,9 @@
 #include "absl/time/time.h"
 #include "base/quote.h"
 #include "base/status.h"
-#include "control/digest_message.h"
 #include "control/missing_blob.h"
 #include "control/peer.h"
+#include "model/digest_message.h"
 #include "proto/grpc_status.h"
 
 namespace casement {

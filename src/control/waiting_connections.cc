@@ -8,18 +8,21 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
+#include "base/check.h"
 #include "base/status.h"
-#include "proto/http2_preface.h"
 
 namespace casement {
 namespace {
 
 constexpr int kEventsAtOnce = 64;
+constexpr size_t kBeginningBytesMax = 64;
 
 }  // namespace
 
 absl::StatusOr<WaitingConnections> WaitingConnections::Make(
     const Options& options) {
+  CASEMENT_CHECK(!options.beginning.empty() &&
+                 options.beginning.size() <= kBeginningBytesMax);
   UniqueFd epoll(::epoll_create1(EPOLL_CLOEXEC));
   if (!epoll.valid()) return ErrnoStatus(errno, "epoll_create1");
   return WaitingConnections(options, std::move(epoll));
@@ -43,18 +46,18 @@ void WaitingConnections::Add(UniqueFd connection, absl::Time now) {
   waiting_[last_] = {std::move(connection), now + options_.patience};
 }
 
-WaitingConnections::Said WaitingConnections::Listen(int fd) {
-  std::array<char, kHttp2Preface.size()> buffer;
-  const ssize_t got =
-      ::recv(fd, buffer.data(), buffer.size(), MSG_PEEK | MSG_DONTWAIT);
+WaitingConnections::Said WaitingConnections::Listen(int fd) const {
+  std::array<char, kBeginningBytesMax> buffer;
+  const ssize_t got = ::recv(fd, buffer.data(), options_.beginning.size(),
+                             MSG_PEEK | MSG_DONTWAIT);
   if (got < 0) {
     return errno == EAGAIN || errno == EINTR ? Said::kNothingYet
                                              : Said::kSomethingElse;
   }
   const absl::string_view said(buffer.data(), static_cast<size_t>(got));
-  if (said == kHttp2Preface) return Said::kHttp2;
+  if (said == options_.beginning) return Said::kBeginning;
   const bool may_become =
-      !said.empty() && absl::StartsWith(kHttp2Preface, said);
+      !said.empty() && absl::StartsWith(options_.beginning, said);
   return may_become ? Said::kNothingYet : Said::kSomethingElse;
 }
 
@@ -71,7 +74,7 @@ std::vector<UniqueFd> WaitingConnections::TakeReady(absl::Time now) {
       // Whoever closed its end has half a beginning at most, for ever.
       const bool is_over = (events[i].events & (EPOLLRDHUP | EPOLLHUP)) != 0;
       if (said == Said::kNothingYet && !is_over) continue;
-      if (said == Said::kHttp2) {
+      if (said == Said::kBeginning) {
         // It goes on as the same open file, which epoll would still watch.
         ::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd.get(), nullptr);
         ready.push_back(std::move(fd));

@@ -1,9 +1,9 @@
-// Connections whose peer has not yet said that it speaks HTTP/2.
+// Connections whose peer has not yet said that it speaks HTTP/2, or TLS.
 //
 // gRPC waits for that without end. So it gets a connection only when HTTP/2's
-// first 24 bytes, which every client sends at once, have come. One that begins
-// with something else is closed, and one that has not begun in time. One thread
-// at a time.
+// first 24 bytes, which every client sends at once, have come (with TLS: the
+// first bytes of its handshake). One that begins with something else is closed,
+// and one that has not begun in time. One thread at a time.
 #ifndef CASEMENT_CONTROL_WAITING_CONNECTIONS_H_
 #define CASEMENT_CONTROL_WAITING_CONNECTIONS_H_
 
@@ -14,14 +14,18 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "base/unique_fd.h"
+#include "proto/http2_preface.h"
 
 namespace casement {
 
 class WaitingConnections {
  public:
   struct Options {
+    // What a connection must begin with, at most 64 bytes of static storage.
+    absl::string_view beginning = kHttp2Preface;
     // Past it, the one that has waited longest is closed.
     size_t connections_max = 128;
     absl::Duration patience = absl::Seconds(10);
@@ -45,11 +49,11 @@ class WaitingConnections {
     UniqueFd fd;
     absl::Time deadline;
   };
-  enum class Said : uint8_t { kNothingYet, kHttp2, kSomethingElse };
+  enum class Said : uint8_t { kNothingYet, kBeginning, kSomethingElse };
 
   WaitingConnections(const Options& options, UniqueFd epoll)
       : options_(options), epoll_(std::move(epoll)) {}
-  static Said Listen(int fd);
+  Said Listen(int fd) const;
 
   Options options_;
   UniqueFd epoll_;

@@ -182,8 +182,16 @@ absl::Status Daemon::StartControl(const DaemonOptions& options) {
       ControlServer::Options{.socket_path = options.socket,
                              .store_path = options.store,
                              .mount_path = options.mount,
-                             .allow_group = options.allow_group});
-  return control_->Start();
+                             .allow_group = options.allow_group,
+                             .tcp_address = options.listen.address,
+                             .tls = options.listen.tls});
+  RETURN_IF_ERROR(control_->Start());
+  if (options.listen.address.has_value()) {
+    Log(absl::StrCat(
+        "listening on ", control_->tcp_address(), ", ",
+        options.listen.tls.has_value() ? "in TLS" : "in clear text"));
+  }
+  return absl::OkStatus();
 }
 
 std::vector<Metric> Daemon::Metrics() {

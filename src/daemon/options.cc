@@ -3,7 +3,6 @@
 #include <grp.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <climits>
 #include <cstdlib>
@@ -21,9 +20,6 @@ namespace casement {
 namespace {
 
 constexpr int kHighWatermarkPercent = 99;
-constexpr std::array<const char*, 6> kRemoteOptions = {
-    "remote-ca",      "remote-certificate", "remote-key",
-    "remote-headers", "remote-timeout",     "remote-zstd"};
 
 // The daemon must not touch its own mount: it would wait for itself.
 absl::Status CheckApart(const std::string& store, const std::string& mount) {
@@ -77,67 +73,6 @@ absl::Status UnderstandWatermarks(const Arguments& arguments,
   options.high_watermark_percent = static_cast<int>(high);
   options.low_watermark_percent = static_cast<int>(low);
   return absl::OkStatus();
-}
-
-// The daemon works in another directory.
-absl::StatusOr<std::string> FileOption(const Arguments& arguments,
-                                       absl::string_view name) {
-  if (!arguments.Has(name)) return std::string();
-  return Absolute(arguments.Get(name), absl::StrCat("--", name));
-}
-
-absl::Status UnderstandRemote(const Arguments& arguments,
-                              DaemonOptions& options) {
-  if (!arguments.Has("remote")) {
-    for (const char* const name : kRemoteOptions) {
-      if (!arguments.Has(name)) continue;
-      return absl::InvalidArgumentError(
-          absl::StrCat("--", name, " means nothing without --remote"));
-    }
-    return absl::OkStatus();
-  }
-  ASSIGN_OR_RETURN(const RemoteAddress address,
-                   RemoteAddress::Parse(arguments.Get("remote")));
-  RemoteCas::Options remote{.address = address};
-  ASSIGN_OR_RETURN(remote.tls.roots, FileOption(arguments, "remote-ca"));
-  ASSIGN_OR_RETURN(remote.tls.certificate,
-                   FileOption(arguments, "remote-certificate"));
-  ASSIGN_OR_RETURN(remote.tls.key, FileOption(arguments, "remote-key"));
-  ASSIGN_OR_RETURN(remote.headers_path,
-                   FileOption(arguments, "remote-headers"));
-  if (arguments.Has("remote-timeout")) {
-    ASSIGN_OR_RETURN(const int64_t seconds,
-                     arguments.GetInteger("remote-timeout", 1, 3600));
-    remote.timeout = absl::Seconds(seconds);
-  }
-  remote.compress = arguments.Has("remote-zstd");
-  options.remote = remote;
-  return absl::OkStatus();
-}
-
-void AddRemoteOptions(ArgumentParser& parser) {
-  parser
-      .Add({.name = "remote",
-            .placeholder = "ADDRESS",
-            .help = "the REv2 cache that missing blobs come from: "
-                    "grpc[s]://HOST[:PORT][/INSTANCE] or unix:PATH"})
-      .Add({.name = "remote-ca",
-            .placeholder = "FILE",
-            .help = "certificates that the remote cache's is checked with; the "
-                    "system's if not given"})
-      .Add({.name = "remote-certificate",
-            .placeholder = "FILE",
-            .help = "the daemon's own certificate, for the remote cache"})
-      .Add({.name = "remote-key", .placeholder = "FILE", .help = "and its key"})
-      .Add({.name = "remote-headers",
-            .placeholder = "FILE",
-            .help = "\"name: value\" lines that go with each call to it"})
-      .Add({.name = "remote-timeout",
-            .placeholder = "SECONDS",
-            .help = "how long a call to it may take, its retries included; 30 "
-                    "if not given"})
-      .Add({.name = "remote-zstd",
-            .help = "let larger blobs travel compressed"});
 }
 
 }  // namespace
@@ -195,9 +130,10 @@ ArgumentParser DaemonArguments() {
             .placeholder = "N",
             .help = "how many released sandboxes may be kept for later ones; "
                     "0: none",
-            .default_value = "256"});
-  AddRemoteOptions(parser);
-  parser.Add({.name = "version", .help = "print the version and exit"});
+            .default_value = "256"})
+      .Add({.name = "version", .help = "print the version and exit"});
+  AddListenArguments(parser);
+  AddRemoteArguments(parser);
   return parser;
 }
 
@@ -228,7 +164,8 @@ absl::StatusOr<DaemonOptions> UnderstandOptions(const Arguments& arguments) {
     ASSIGN_OR_RETURN(options.allow_group,
                      GroupOf(arguments.Get("allow-group")));
   }
-  RETURN_IF_ERROR(UnderstandRemote(arguments, options));
+  ASSIGN_OR_RETURN(options.remote, UnderstandRemoteOptions(arguments));
+  ASSIGN_OR_RETURN(options.listen, UnderstandListenOptions(arguments));
   options.foreground = arguments.Has("foreground");
   options.allow_other = arguments.Has("allow-other");
   const std::string transport = arguments.Get("transport");

@@ -11,7 +11,8 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "base/arguments.h"
-#include "remote/remote_cas.h"
+#include "daemon/listen_options.h"
+#include "daemon/remote_options.h"
 
 namespace casement {
 
@@ -32,6 +33,7 @@ struct DaemonOptions {
   Path data_path = Path::kAuto;
   std::optional<gid_t> allow_group;
   std::optional<RemoteCas::Options> remote;
+  ListenOptions listen;
 };
 
 // What it understands, and the text of --help.

@@ -45,7 +45,7 @@ class RemoteCas final : public BlobSource {
   struct Options {
     RemoteAddress address;
     // Read once, by Open(), as the headers are.
-    TlsFiles tls = {};
+    RemoteTlsFiles tls = {};
     std::string headers_path = {};  // remote_headers.h; empty for none.
     // For all tries of a call together; for one blob of any size, how long no
     // byte of it may come or go, and how long after its last byte the remote

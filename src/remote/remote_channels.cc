@@ -62,7 +62,7 @@ absl::StatusOr<std::string> ReadPem(const std::string& path,
 }
 
 absl::StatusOr<std::shared_ptr<grpc::ChannelCredentials>> Credentials(
-    const RemoteAddress& address, const TlsFiles& tls) {
+    const RemoteAddress& address, const RemoteTlsFiles& tls) {
   if (!address.is_tls()) {
     if (tls.roots.empty() && tls.certificate.empty() && tls.key.empty()) {
       return grpc::InsecureChannelCredentials();
@@ -108,7 +108,7 @@ absl::StatusOr<std::string> ReadSmallFile(const std::string& path) {
 }
 
 absl::StatusOr<std::vector<std::shared_ptr<grpc::Channel>>> MakeRemoteChannels(
-    const RemoteAddress& address, const TlsFiles& tls, int count) {
+    const RemoteAddress& address, const RemoteTlsFiles& tls, int count) {
   KeepGrpcRunning();
   ASSIGN_OR_RETURN(const std::shared_ptr<grpc::ChannelCredentials> credentials,
                    Credentials(address, tls));

@@ -17,7 +17,7 @@
 namespace casement {
 
 // Paths of PEM files; empty for none.
-struct TlsFiles {
+struct RemoteTlsFiles {
   std::string roots = {};        // Whom to trust. Empty: gRPC's own list.
   std::string certificate = {};  // Ours, with `key`.
   std::string key = {};
@@ -27,7 +27,7 @@ struct TlsFiles {
 // are named for an address without TLS, a certificate without its key, or if
 // a file does not hold what it should; or why it cannot be read.
 absl::StatusOr<std::vector<std::shared_ptr<grpc::Channel>>> MakeRemoteChannels(
-    const RemoteAddress& address, const TlsFiles& tls, int count);
+    const RemoteAddress& address, const RemoteTlsFiles& tls, int count);
 
 // All of a small file. InvalidArgument if it has more than 1 MiB.
 absl::StatusOr<std::string> ReadSmallFile(const std::string& path);

@@ -181,6 +181,43 @@ TEST_F(Refusals, WrongUsageIsExitStatus2) {
   }
 }
 
+TEST_F(Refusals, OptionsForTcpThatDoNotGoTogether) {
+  const std::string file = daemon_.folder() + "/file";
+  WriteFile(file, "no PEM");
+  const auto expect = [&](const std::vector<std::string>& options,
+                          int exit_status, const std::string& what) {
+    std::vector<std::string> words = {CASEMENTD,  "--store", other_store_,
+                                      "--mount",  free_,     "--socket",
+                                      new_socket_};
+    words.insert(words.end(), options.begin(), options.end());
+    ExpectRefusal(RunProgram(words), exit_status, what);
+  };
+  expect({"--listen", "8980"}, 2, "--listen");
+  expect({"--listen", "example.com:80"}, 2, "--listen");
+  expect({"--listen", "0.0.0.0:0"}, 2, "--tls-client-ca");
+  expect({"--listen", "[::]:0", "--tls-certificate", file, "--tls-key", file},
+         2, "--tls-client-ca");
+  expect({"--listen", "127.0.0.1:0", "--tls-certificate", file}, 2,
+         "--tls-key");
+  expect({"--listen", "127.0.0.1:0", "--tls-client-ca", file}, 2,
+         "--tls-certificate");
+  expect({"--tls-certificate", file, "--tls-key", file}, 2, "--listen");
+  expect({"--listen", "127.0.0.1:0", "--tls-certificate", file + "s",
+          "--tls-key", file},
+         1, "No such file");
+  expect(
+      {"--listen", "127.0.0.1:0", "--tls-certificate", file, "--tls-key", file},
+      1, "none in PEM");
+}
+
+TEST(Listening, TellsThePortThatWasFound) {
+  RunningDaemon daemon({"--listen", "127.0.0.1:0"});
+  const std::string log = daemon.log();
+  const size_t place = log.find("listening on 127.0.0.1:");
+  ASSERT_NE(place, std::string::npos) << log;
+  EXPECT_GT(std::stoi(log.substr(place + 23)), 0) << log;
+}
+
 TEST(Background, CommandReturnsOnceTheMountServes) {
   RunningDaemon folder_of;  // For its folder and clean-up only.
   const std::string store = folder_of.folder() + "/store2";

@@ -104,7 +104,8 @@ class RemoteTls : public ::testing::Test {
     std::ofstream(folder_ / name) << bytes;
     return folder_ / name;
   }
-  absl::Status Ask(const TlsFiles& tls, const std::string& host = "127.0.0.1",
+  absl::Status Ask(const RemoteTlsFiles& tls,
+                   const std::string& host = "127.0.0.1",
                    const std::string& scheme = "grpcs") {
     auto remote =
         RemoteCas::Open({.address = *RemoteAddress::Parse(absl::StrCat(

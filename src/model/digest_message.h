@@ -1,6 +1,6 @@
 // Digest <-> REv2's message.
-#ifndef CASEMENT_CONTROL_DIGEST_MESSAGE_H_
-#define CASEMENT_CONTROL_DIGEST_MESSAGE_H_
+#ifndef CASEMENT_MODEL_DIGEST_MESSAGE_H_
+#define CASEMENT_MODEL_DIGEST_MESSAGE_H_
 
 #include <vector>
 
@@ -36,4 +36,4 @@ absl::StatusOr<std::vector<Digest>> FromMessages(const Messages& messages) {
 
 }  // namespace casement
 
-#endif  // CASEMENT_CONTROL_DIGEST_MESSAGE_H_
+#endif  // CASEMENT_MODEL_DIGEST_MESSAGE_H_

@@ -1,6 +1,6 @@
 // The one digest function that there is.
-#ifndef CASEMENT_CONTROL_DIGEST_FUNCTION_H_
-#define CASEMENT_CONTROL_DIGEST_FUNCTION_H_
+#ifndef CASEMENT_PROTO_DIGEST_FUNCTION_H_
+#define CASEMENT_PROTO_DIGEST_FUNCTION_H_
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -22,4 +22,4 @@ inline absl::Status CheckFunction(
 
 }  // namespace casement
 
-#endif  // CASEMENT_CONTROL_DIGEST_FUNCTION_H_
+#endif  // CASEMENT_PROTO_DIGEST_FUNCTION_H_
