@@ -17,6 +17,13 @@
 #include "support/fake_remote.h"
 #include "support/temp_directory.h"
 
+// AddressSanitizer asks for it. Not ours: libcrypto's list of errors of each of
+// gRPC's threads, which outlive main(), and a few bytes of every lookup that
+// gRPC has c-ares make.
+extern "C" const char* __lsan_default_suppressions() {
+  return "leak:libcrypto.so\nleak:libcares.so\n";
+}
+
 namespace casement {
 namespace {
 
