@@ -17,6 +17,13 @@
 #include "support/fake_remote.h"
 #include "support/temp_directory.h"
 
+// AddressSanitizer asks for it. Not ours: libcrypto's list of errors of each of
+// gRPC's threads, which outlive main(), and a few bytes of every lookup that
+// gRPC has c-ares make.
+extern "C" const char* __lsan_default_suppressions() {
+  return "leak:libcrypto.so\nleak:libcares.so\n";
+}
+
 namespace casement {
 namespace {
 
@@ -91,14 +98,15 @@ class Party {
 
 class RemoteTls : public ::testing::Test {
  protected:
-  void StartServer(bool asks_for_certificate) {
+  void StartServer(bool asks_for_certificate,
+                   const std::string& host = "127.0.0.1") {
     grpc::SslServerCredentialsOptions options(
         asks_for_certificate
             ? GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY
             : GRPC_SSL_DONT_REQUEST_CLIENT_CERTIFICATE);
     options.pem_root_certs = authority_.Certificate();
     options.pem_key_cert_pairs.push_back({party_.Key(), party_.Certificate()});
-    server_.Start("127.0.0.1:0", grpc::SslServerCredentials(options));
+    server_.Start(host + ":0", grpc::SslServerCredentials(options));
   }
   std::string Written(const std::string& name, const std::string& bytes) {
     std::ofstream(folder_ / name) << bytes;
@@ -141,8 +149,8 @@ TEST_F(RemoteTls, AServerOfAnotherAuthorityIsRefused) {
 }
 
 TEST_F(RemoteTls, AServerWithAnotherNameIsRefused) {
-  StartServer(/*asks_for_certificate=*/false);
-  // Not among the certificate's names, though it is the same host.
+  // Not among the certificate's names.
+  StartServer(/*asks_for_certificate=*/false, "127.0.0.2");
   EXPECT_TRUE(absl::IsUnavailable(Ask({.roots = roots_}, "127.0.0.2")));
   EXPECT_EQ(server_.Calls("GetCapabilities"), 0);
 }
