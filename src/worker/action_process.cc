@@ -177,7 +177,7 @@ std::vector<std::string> ActionWords(const ProcessOptions& options) {
   for (const std::string& variable : options.environment) {
     if (absl::StartsWith(variable, "PWD=")) pwd = {"--", variable};
   }
-  words.push_back("/usr/bin/env");
+  words.emplace_back("/usr/bin/env");
   words.insert(words.end(), pwd.begin(), pwd.end());
   words.insert(words.end(), options.command.begin(), options.command.end());
   return words;
