@@ -67,6 +67,15 @@ std::string FileSystemOf(const std::string& path) {
   return "unknown";
 }
 
+// "1" or "3" (proc(5)). What could not be dropped would be measured as cold.
+void DropCaches(const char* which) {
+  sync();
+  std::ofstream file("/proc/sys/vm/drop_caches");
+  file << which;
+  file.close();
+  Require(!file.fail(), "dropping the kernel's caches");
+}
+
 }  // namespace
 
 BenchOptions ParseBenchOptions(int argc, char** argv, int rounds,
@@ -174,15 +183,9 @@ void Require(bool worked, const std::string& what) {
   std::exit(1);
 }
 
-void DropPageCache() {
-  sync();
-  std::ofstream("/proc/sys/vm/drop_caches") << "1";
-}
+void DropPageCache() { DropCaches("1"); }
 
-void DropAllCaches() {
-  sync();
-  std::ofstream("/proc/sys/vm/drop_caches") << "3";
-}
+void DropAllCaches() { DropCaches("3"); }
 
 int64_t PageCacheBytes() {
   std::ifstream meminfo("/proc/meminfo");
