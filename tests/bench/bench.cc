@@ -2,7 +2,9 @@
 
 #include <linux/perf_event.h>
 #include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/utsname.h>
 #include <unistd.h>
 
@@ -17,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
+#include "base/mount_info.h"
 
 namespace casement {
 namespace {
@@ -42,15 +45,47 @@ uint64_t SystemCallEvent() {
   return number;
 }
 
+std::string CpuModel() {
+  std::ifstream cpuinfo("/proc/cpuinfo");
+  for (std::string line; std::getline(cpuinfo, line);) {
+    const size_t colon = line.find(": ");
+    if (line.rfind("model name", 0) == 0 && colon != std::string::npos) {
+      return line.substr(colon + 2);
+    }
+  }
+  return "unknown";
+}
+
+std::string FileSystemOf(const std::string& path) {
+  struct stat status {};
+  if (stat(path.c_str(), &status) != 0) return "unknown";
+  const std::string device =
+      absl::StrCat(major(status.st_dev), ":", minor(status.st_dev));
+  for (const MountInfo& one : ReadMountInfo("/proc/self/mountinfo")) {
+    if (one.device == device) return one.type;
+  }
+  return "unknown";
+}
+
+// "1" or "3" (proc(5)). What could not be dropped would be measured as cold.
+void DropCaches(const char* which) {
+  sync();
+  std::ofstream file("/proc/sys/vm/drop_caches");
+  file << which;
+  file.close();
+  Require(!file.fail(), "dropping the kernel's caches");
+}
+
 }  // namespace
 
-BenchOptions ParseBenchOptions(int argc, char** argv, int rounds) {
+BenchOptions ParseBenchOptions(int argc, char** argv, int rounds,
+                               int quick_rounds) {
   BenchOptions options{.rounds = rounds};
   for (int i = 1; i < argc; ++i) {
     const std::string word = argv[i];
     if (word == "--quick") {
       options.quick = true;
-      options.rounds = 1;
+      options.rounds = quick_rounds;
     } else if (word == "--rounds" && i + 1 < argc) {
       options.rounds = std::max(1, std::atoi(argv[++i]));
     } else if (word == "--") {
@@ -75,10 +110,21 @@ BenchOptions ParseBenchOptions(int argc, char** argv, int rounds) {
 }
 
 void PrintHeading(const std::string& question) {
+  const Machine machine = ThisMachine();
+  std::printf("%s\n  Linux %s, %ld CPUs, commit %s\n", question.c_str(),
+              machine.kernel.c_str(), machine.cpus, machine.commit.c_str());
+}
+
+Machine ThisMachine() {
   utsname system{};
   uname(&system);
-  std::printf("%s\n  Linux %s, %ld CPUs, commit %s\n", question.c_str(),
-              system.release, sysconf(_SC_NPROCESSORS_ONLN), CASEMENT_COMMIT);
+  return {
+      .kernel = system.release,
+      .cpu_model = CpuModel(),
+      .cpus = sysconf(_SC_NPROCESSORS_ONLN),
+      .file_system = FileSystemOf(std::filesystem::temp_directory_path()),
+      .commit = CASEMENT_COMMIT,
+  };
 }
 
 Series Alternate(int rounds, const std::function<double()>& subject,
@@ -96,6 +142,18 @@ Series Alternate(int rounds, const std::function<double()>& subject,
   return series;
 }
 
+std::vector<std::vector<double>> TakeTurns(
+    int rounds, const std::vector<std::function<double()>>& ways) {
+  std::vector<std::vector<double>> took(ways.size());
+  for (int round = 0; round < rounds; ++round) {
+    for (size_t i = 0; i < ways.size(); ++i) {
+      const size_t way = (i + static_cast<size_t>(round)) % ways.size();
+      took[way].push_back(ways[way]());
+    }
+  }
+  return took;
+}
+
 double Median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   const size_t middle = values.size() / 2;
@@ -103,12 +161,14 @@ double Median(std::vector<double> values) {
   return (values[middle - 1] + values[middle]) / 2;
 }
 
+std::pair<double, double> MiddleHalf(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return {values[values.size() / 4], values[values.size() * 3 / 4]};
+}
+
 std::string Spread(const std::vector<double>& values) {
-  std::vector<double> sorted = values;
-  std::sort(sorted.begin(), sorted.end());
-  return absl::StrFormat("%.4g (%.4g to %.4g)", Median(sorted),
-                         sorted[sorted.size() / 4],
-                         sorted[sorted.size() * 3 / 4]);
+  const auto [low, high] = MiddleHalf(values);
+  return absl::StrFormat("%.4g (%.4g to %.4g)", Median(values), low, high);
 }
 
 double Seconds(const std::function<void()>& work) {
@@ -117,15 +177,15 @@ double Seconds(const std::function<void()>& work) {
   return absl::ToDoubleSeconds(absl::Now() - start);
 }
 
-void DropPageCache() {
-  sync();
-  std::ofstream("/proc/sys/vm/drop_caches") << "1";
+void Require(bool worked, const std::string& what) {
+  if (worked) return;
+  std::perror(what.c_str());
+  std::exit(1);
 }
 
-void DropAllCaches() {
-  sync();
-  std::ofstream("/proc/sys/vm/drop_caches") << "3";
-}
+void DropPageCache() { DropCaches("1"); }
+
+void DropAllCaches() { DropCaches("3"); }
 
 int64_t PageCacheBytes() {
   std::ifstream meminfo("/proc/meminfo");

@@ -27,10 +27,11 @@ struct BenchOptions {
 };
 
 // Understands [--quick] [--rounds N] [-- OPTION-OF-CASEMENTD...]; `rounds` is
-// what N is by default. Ends the program, with a word on why, in a debug or
-// sanitizer build: its figures would mean nothing. With --quick such builds are
-// fine.
-BenchOptions ParseBenchOptions(int argc, char** argv, int rounds = 11);
+// what N is by default, and `quick_rounds` with --quick. Ends the program, with
+// a word on why, in a debug or sanitizer build: its figures would mean nothing.
+// With --quick such builds are fine.
+BenchOptions ParseBenchOptions(int argc, char** argv, int rounds = 11,
+                               int quick_rounds = 1);
 
 // Prints what is asked, the kernel, the number of CPUs and the commit.
 void PrintHeading(const std::string& question);
@@ -44,12 +45,21 @@ struct Series {
 Series Alternate(int rounds, const std::function<double()>& subject,
                  const std::function<double()>& control);
 
+// The same with any number of ways: what each round of each took.
+std::vector<std::vector<double>> TakeTurns(
+    int rounds, const std::vector<std::function<double()>>& ways);
+
 double Median(std::vector<double> values);
+// Where the middle half begins and ends.
+std::pair<double, double> MiddleHalf(std::vector<double> values);
 // "12.3 (11.9 to 14.0)": the median and the middle half.
 std::string Spread(const std::vector<double>& values);
 
 // Seconds that `work` takes.
 double Seconds(const std::function<void()>& work);
+
+// Ends the program, saying what did not work and errno's words for why.
+void Require(bool worked, const std::string& what);
 
 // Drops the kernel's caches of clean pages; needs root.
 void DropPageCache();
@@ -69,6 +79,16 @@ T Must(absl::StatusOr<T> value) {
   }
   return *std::move(value);
 }
+
+// What the machine is, for whoever compares figures.
+struct Machine {
+  std::string kernel;
+  std::string cpu_model;
+  int64_t cpus = 0;
+  std::string file_system;  // Of the folder for temporary files.
+  std::string commit;
+};
+Machine ThisMachine();
 
 // Counts the system calls of a process and its threads while it lives, as
 // `perf stat -e raw_syscalls:sys_enter` does. It slows every system call of the

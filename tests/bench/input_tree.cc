@@ -16,6 +16,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/string_view.h"
 #include "base/unique_fd.h"
+#include "bench/bench.h"
 #include "support/running_daemon.h"
 
 namespace casement {
@@ -24,12 +25,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int kFilesInDirectory = 50;
-
-void Require(bool worked, const std::string& what) {
-  if (worked) return;
-  std::perror(what.c_str());
-  std::exit(1);
-}
 
 UniqueFd OpenDirectory(const std::string& path) {
   UniqueFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -139,7 +134,10 @@ InputTree ScanTree(const std::string& top) {
     } else if (entry.is_directory()) {
       tree.directories.push_back(path);
     } else {
-      tree.links.push_back({path, entry.path(), /*is_file=*/true});
+      const bool is_executable = (entry.status().permissions() &
+                                  fs::perms::owner_exec) != fs::perms::none;
+      tree.links.push_back(
+          {path, entry.path(), /*is_file=*/true, is_executable});
     }
   }
   std::sort(tree.directories.begin(), tree.directories.end());
@@ -172,6 +170,10 @@ void MakeHardLinkTree(const InputTree& tree, const std::string& to) {
   for (const InputTree::Link& link : tree.links) {
     if (!link.is_file) {
       MakeSymlink(top.get(), link);
+      continue;
+    }
+    if (link.is_executable) {
+      fs::copy_file(link.target, to + "/" + link.path);
       continue;
     }
     Require(linkat(AT_FDCWD, link.target.c_str(), top.get(), link.path.c_str(),

@@ -17,6 +17,7 @@ struct InputTree {
     std::string path;    // From the tree's top.
     std::string target;  // A file: where its bytes are. Else as it is.
     bool is_file = false;
+    bool is_executable = false;
   };
   std::vector<std::string> directories;  // Parents first, without the top.
   std::vector<Link> links;               // All that is no directory.
@@ -32,7 +33,8 @@ void MakeTree(const std::string& top, int files);
 // How the `number`th of them is called.
 std::string TreeFileName(int number);
 
-// Makes a new directory `to`, each file in it a hard link...
+// Makes a new directory `to`, each file in it a hard link, but for executables,
+// which are copies: links share one mode...
 void MakeHardLinkTree(const InputTree& tree, const std::string& to);
 // ...or a symlink, as Bazel does...
 void MakeSymlinkTree(const InputTree& tree, const std::string& to);

@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <spawn.h>
+#include <sys/file.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -16,6 +17,8 @@
 #include <sstream>
 #include <stdexcept>
 #include <thread>  // NOLINT
+
+#include "base/mount_info.h"
 
 namespace casement {
 namespace {
@@ -52,6 +55,52 @@ void Drain(int out_fd, int err_fd, ProgramResult& result) {
         fds[i].fd = -1;
         --open_fds;
       }
+    }
+  }
+}
+
+constexpr char kFolderPrefix[] = "casement-test-";
+
+// A lock that the kernel gives back when this program ends, in whatever way. It
+// has its name only once it is locked, so that nobody takes it for a dead
+// one's.
+UniqueFd LockFolder(const std::string& folder) {
+  const std::string path = folder + "/owner";
+  UniqueFd owner(open((path + ".new").c_str(),
+                      O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  if (!owner.valid() || flock(owner.get(), LOCK_EX) != 0 ||
+      rename((path + ".new").c_str(), path.c_str()) != 0) {
+    throw std::runtime_error(path + ": cannot be locked");
+  }
+  return owner;
+}
+
+bool IsAbandoned(const std::filesystem::path& folder) {
+  const UniqueFd owner(
+      open((folder / "owner").c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  return owner.valid() && flock(owner.get(), LOCK_EX | LOCK_NB) == 0;
+}
+
+void RemoveFolder(const std::filesystem::path& folder) {
+  const std::vector<MountInfo> mounts = ReadMountInfo("/proc/self/mountinfo");
+  // Those on top of others first.
+  for (auto mount = mounts.rbegin(); mount != mounts.rend(); ++mount) {
+    if (mount->path.rfind(folder.string() + "/", 0) == 0) {
+      umount2(mount->path.c_str(), MNT_DETACH);
+    }
+  }
+  std::error_code ignored;
+  std::filesystem::remove_all(folder, ignored);
+}
+
+// What killed programs left.
+void RemoveAbandonedFolders(const std::filesystem::path& below) {
+  std::error_code ignored;
+  for (const auto& entry :
+       std::filesystem::directory_iterator(below, ignored)) {
+    const std::string name = entry.path().filename();
+    if (name.rfind(kFolderPrefix, 0) == 0 && IsAbandoned(entry.path())) {
+      RemoveFolder(entry.path());
     }
   }
 }
@@ -106,12 +155,14 @@ void WriteFile(const std::string& path, const std::string& bytes) {
 
 RunningDaemon::RunningDaemon(std::vector<std::string> arguments)
     : arguments_(std::move(arguments)) {
-  std::string folder =
-      (std::filesystem::temp_directory_path() / "casement-test-XXXXXX");
+  const std::filesystem::path below = std::filesystem::temp_directory_path();
+  RemoveAbandonedFolders(below);
+  std::string folder = below / (std::string(kFolderPrefix) + "XXXXXX");
   if (mkdtemp(folder.data()) == nullptr) throw std::runtime_error("mkdtemp");
   // For other users, where a test has some; what is inside has its own modes.
   std::filesystem::permissions(folder, std::filesystem::perms(0755));
   folder_ = folder;
+  owner_ = LockFolder(folder_);
   store_ = folder_ + "/store";
   mount_ = folder_ + "/mount";
   socket_ = folder_ + "/socket";
@@ -122,23 +173,22 @@ RunningDaemon::RunningDaemon(std::vector<std::string> arguments)
 
 RunningDaemon::~RunningDaemon() {
   if (pid_ > 0) Stop();
-  umount2(mount_.c_str(), MNT_DETACH);
-  std::error_code ignored;
-  std::filesystem::remove_all(folder_, ignored);
+  RemoveFolder(folder_);
 }
 
 void RunningDaemon::Start() {
-  std::vector<std::string> words = {CASEMENTD,  "--foreground", "--store",
-                                    store_,     "--mount",      mount_,
-                                    "--socket", socket_};
+  // setpriv becomes the daemon, which is told to end if this program dies.
+  std::vector<std::string> words = {
+      "setpriv", "--pdeathsig", "TERM", CASEMENTD,  "--foreground", "--store",
+      store_,    "--mount",     mount_, "--socket", socket_};
   words.insert(words.end(), arguments_.begin(), arguments_.end());
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   const std::string log = folder_ + "/log";
   posix_spawn_file_actions_addopen(&actions, 2, log.c_str(),
                                    O_WRONLY | O_CREAT | O_APPEND, 0600);
-  const int error = posix_spawn(&pid_, words[0].c_str(), &actions, nullptr,
-                                Pointers(words).data(), environ);
+  const int error = posix_spawnp(&pid_, words[0].c_str(), &actions, nullptr,
+                                 Pointers(words).data(), environ);
   posix_spawn_file_actions_destroy(&actions);
   if (error != 0) throw std::runtime_error(words[0] + ": cannot be run");
   const auto deadline = std::chrono::steady_clock::now() + kStartTimeout;

@@ -1,7 +1,9 @@
 // A real casementd on a temporary store and mount, for tests that need one.
 //
-// Everything is below one temporary folder, which goes with it. Not thread
-// safe, but for client().
+// Everything is below one temporary folder, which goes with it. A program that
+// is killed takes its daemon along, and the next to make one removes what it
+// left. Not thread safe, but for client(); the daemon ends with the thread that
+// started it.
 #ifndef CASEMENT_TESTS_SUPPORT_RUNNING_DAEMON_H_
 #define CASEMENT_TESTS_SUPPORT_RUNNING_DAEMON_H_
 
@@ -12,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/unique_fd.h"
 #include "casement/client.h"
 
 namespace casement {
@@ -72,6 +75,7 @@ class RunningDaemon {
  private:
   std::vector<std::string> arguments_;
   std::string folder_;
+  UniqueFd owner_;  // Locked while this program lives.
   std::string store_;
   std::string mount_;
   std::string socket_;
