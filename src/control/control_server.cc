@@ -70,6 +70,7 @@ struct ControlServer::Rep {
         local_cas(store, directories, table,
                   {.store_path = options.store_path,
                    .mount_path = options.mount_path,
+                   .fetcher = options.fetcher,
                    .stages_max = options.stages_max}),
         byte_stream(store, {.bytes_max =
                                 store.GetStats().capacity_bytes / kPendingShare,

@@ -29,6 +29,7 @@
 #include "casement/metric.h"
 #include "control/tls_files.h"
 #include "store/action_cache.h"
+#include "store/blob_fetcher.h"
 #include "store/blob_store.h"
 #include "store/directory_table.h"
 #include "vfs/sandbox_table.h"
@@ -43,6 +44,8 @@ class ControlServer {
     std::string store_path = {};
     // Where the daemon's mount is: nothing is written there for a peer.
     std::string mount_path = {};
+    // Brings what LocalCAS is asked to fetch; null without a remote cache.
+    BlobFetcher* fetcher = nullptr;
     // Whose members may connect besides root and the daemon's user. They act on
     // sandboxes that they own.
     std::optional<gid_t> allow_group = {};

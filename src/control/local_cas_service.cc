@@ -23,7 +23,7 @@ namespace {
 // One response for each blob that is not here.
 template <typename Response>
 void ReportMissing(
-    BlobStore& store,
+    BlobStore& store, const absl::Status& why,
     const google::protobuf::RepeatedPtrField<DigestMessage>& digests,
     Response& response) {
   const auto report = [&response](const DigestMessage& digest,
@@ -44,7 +44,7 @@ void ReportMissing(
   for (const Digest& digest : store.Missing(known)) {
     DigestMessage message;
     SetMessage(digest, &message);
-    report(message, NamingBlob(absl::NotFoundError(""), digest));
+    report(message, NamingBlob(why, digest));
   }
 }
 
@@ -85,6 +85,33 @@ absl::Status CheckTree(DirectoryTable& table,
   ASSIGN_OR_RETURN(const Digest root, FromMessage(message));
   return with_files ? table.LeaseClosure(root).status()
                     : CheckDirectories(table, context, root);
+}
+
+// The same with a remote cache to fetch from. What came stays until space is
+// wanted, as the inputs of a sandbox that was released.
+absl::Status FetchWhole(DirectoryTable& table, BlobFetcher& fetcher,
+                        const DigestMessage& message, bool with_files) {
+  ASSIGN_OR_RETURN(const Digest root, FromMessage(message));
+  ASSIGN_OR_RETURN(const ClosureLease lease,
+                   table.LeaseClosure(root, InputsFrom::kRemote));
+  if (!with_files) return absl::OkStatus();
+  return fetcher.FetchAll(table.MissingOf(lease));
+}
+
+// Fetches what there is; why the rest is missing.
+absl::Status Fetch(
+    BlobFetcher* fetcher,
+    const google::protobuf::RepeatedPtrField<DigestMessage>& messages) {
+  std::vector<Digest> digests;
+  for (const DigestMessage& message : messages) {
+    const absl::StatusOr<Digest> digest = FromMessage(message);
+    if (digest.ok()) digests.push_back(*digest);
+  }
+  absl::Status status;
+  if (fetcher != nullptr) status = fetcher->FetchAll(digests);
+  // Those that nobody has are a failed precondition of all together.
+  const bool is_error = !status.ok() && !absl::IsFailedPrecondition(status);
+  return is_error ? status : absl::NotFoundError("");
 }
 
 absl::Status NoRemote() {
@@ -142,20 +169,27 @@ grpc::Status LocalCasService::GetLocalServerDetails(
 grpc::Status LocalCasService::FetchMissingBlobs(
     grpc::ServerContext*, const local_cas::FetchMissingBlobsRequest* request,
     local_cas::FetchMissingBlobsResponse* response) {
-  ReportMissing(store_, request->blob_digests(), *response);
+  ReportMissing(store_, Fetch(options_.fetcher, request->blob_digests()),
+                request->blob_digests(), *response);
   return grpc::Status::OK;
 }
 
 grpc::Status LocalCasService::UploadMissingBlobs(
     grpc::ServerContext*, const local_cas::UploadMissingBlobsRequest* request,
     local_cas::UploadMissingBlobsResponse* response) {
-  ReportMissing(store_, request->blob_digests(), *response);
+  ReportMissing(store_, absl::NotFoundError(""), request->blob_digests(),
+                *response);
   return grpc::Status::OK;
 }
 
 grpc::Status LocalCasService::FetchTree(
     grpc::ServerContext* context, const local_cas::FetchTreeRequest* request,
     local_cas::FetchTreeResponse*) {
+  if (options_.fetcher != nullptr) {
+    return ToGrpc(FetchWhole(directories_, *options_.fetcher,
+                             request->root_digest(),
+                             request->fetch_file_blobs()));
+  }
   return ToGrpc(CheckTree(directories_, *context, request->root_digest(),
                           request->fetch_file_blobs()));
 }
@@ -176,6 +210,7 @@ absl::StatusOr<SandboxSpec> LocalCasService::SpecOf(
   }
   SandboxSpec spec;
   ASSIGN_OR_RETURN(spec.root, FromMessage(request.root_digest()));
+  if (options_.fetcher != nullptr) spec.inputs_from = InputsFrom::kRemote;
   spec.owner_uid = peer.uid;
   spec.owner_gid = peer.gid;
   if (!request.has_access_credentials()) return spec;

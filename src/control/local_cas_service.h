@@ -11,6 +11,7 @@
 #include "build/buildgrid/local_cas.grpc.pb.h"
 #include "control/peer.h"
 #include "control/stages.h"
+#include "store/blob_fetcher.h"
 #include "store/blob_store.h"
 #include "store/directory_table.h"
 #include "vfs/sandbox_table.h"
@@ -24,7 +25,8 @@ class LocalCasService final
  public:
   struct Options {
     std::string store_path;
-    std::string mount_path;  // No stage's own path is in it.
+    std::string mount_path;          // No stage's own path is in it.
+    BlobFetcher* fetcher = nullptr;  // Null without a remote cache.
     // Each stream takes a thread.
     size_t stages_max = 256;
   };

@@ -182,6 +182,7 @@ absl::Status Daemon::StartControl(const DaemonOptions& options) {
       ControlServer::Options{.socket_path = options.socket,
                              .store_path = options.store,
                              .mount_path = options.mount,
+                             .fetcher = fetcher_.get(),
                              .allow_group = options.allow_group,
                              .tcp_address = options.listen.address,
                              .tls = options.listen.tls});

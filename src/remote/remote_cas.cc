@@ -8,6 +8,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "build/bazel/remote/execution/v2/remote_execution.pb.h"
+#include "model/digest_message.h"
 #include "proto/grpc_status.h"
 #include "remote/blob_streams.h"
 #include "remote/remote_headers.h"
@@ -25,11 +26,6 @@ constexpr size_t kFindBlobsMax = 40000;
 // Sent in one message; larger ones in pieces of this size.
 constexpr int64_t kSendWholeBytesMax = int64_t{512} << 10;
 constexpr int64_t kCompressFromBytes = int64_t{64} << 10;
-
-void SetMessage(const Digest& digest, rev2::Digest* message) {
-  message->set_hash(digest.HexHash());
-  message->set_size_bytes(digest.size_bytes());
-}
 
 bool IsEmptyBlob(const Digest& digest) { return digest.size_bytes() == 0; }
 

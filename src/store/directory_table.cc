@@ -419,7 +419,7 @@ absl::StatusOr<ClosureLease> DirectoryTable::LeaseClosure(const Digest& root,
   }
   // Somebody else may have leased it as one that is yet to come.
   if (from == InputsFrom::kStore && store_.GetStats().awaited > 0) {
-    const std::vector<Digest> missing = MissingOf(*lease->root());
+    const std::vector<Digest> missing = MissingOf(*lease);
     if (!missing.empty()) return MissingBlobsStatus(missing);
   }
   TrimIdle();
@@ -435,9 +435,9 @@ absl::StatusOr<ClosureLease> DirectoryTable::LeaseNew(const Digest& root,
   return loader.Commit(root);
 }
 
-std::vector<Digest> DirectoryTable::MissingOf(const InternedDirectory& root) {
-  std::vector<const InternedDirectory*> left = {&root};
-  absl::flat_hash_set<const InternedDirectory*> seen = {&root};
+std::vector<Digest> DirectoryTable::MissingOf(const ClosureLease& lease) {
+  std::vector<const InternedDirectory*> left = {lease.root().get()};
+  absl::flat_hash_set<const InternedDirectory*> seen = {left.front()};
   std::vector<Digest> files;
   while (!left.empty()) {
     const InternedDirectory& one = *left.back();

@@ -116,6 +116,9 @@ class DirectoryTable {
   absl::StatusOr<ClosureLease> LeaseClosure(
       const Digest& root, InputsFrom from = InputsFrom::kStore);
 
+  // The files of a leased closure that are not here, each once.
+  std::vector<Digest> MissingOf(const ClosureLease& lease);
+
   // One Directory without its children and without a lease, for the tree/ view.
   // NotFound, without a message, if it is not in the store.
   absl::StatusOr<std::shared_ptr<const Directory>> Load(const Digest& digest);
@@ -153,8 +156,6 @@ class DirectoryTable {
   };
 
   absl::StatusOr<ClosureLease> LeaseNew(const Digest& root, InputsFrom from);
-  // What of a closure that is known is not here.
-  std::vector<Digest> MissingOf(const InternedDirectory& root);
   ClosureLease LeaseKnownLocked(Node& node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Lowers the count; with the last one the node goes, and what it counted on.
   void ReleaseLocked(const Digest& digest, Remains& remains)

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "mount/data_paths.h"
+#include "mount/read_errno.h"
 #include "support/running_daemon.h"
 
 namespace casement {
@@ -22,18 +23,6 @@ constexpr int64_t kMiB = int64_t{1} << 20;
 
 std::string Bytes(char fill, int64_t size = kMiB) {
   return std::string(static_cast<size_t>(size), fill);
-}
-
-// The errno of reading all of `path`, or 0.
-int ReadErrno(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return errno;
-  char buffer[65536];
-  ssize_t got = 1;
-  while (got > 0) got = read(fd, buffer, sizeof(buffer));
-  const int error_number = got < 0 ? errno : 0;
-  close(fd);
-  return error_number;
 }
 
 // Once the kernel has been told, which a reader does not wait for.

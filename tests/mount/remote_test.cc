@@ -19,6 +19,7 @@
 #include "absl/time/clock.h"
 #include "model/directory.h"
 #include "mount/data_paths.h"
+#include "mount/read_errno.h"
 #include "support/running_daemon.h"
 #include "support/socket_proxy.h"
 
@@ -31,18 +32,6 @@ using ::testing::HasSubstr;
 constexpr int64_t kMiB = int64_t{1} << 20;
 // How long the remote cache may take (--remote-timeout).
 constexpr int kTimeoutSeconds = 2;
-
-// The errno of reading all of `path`, or 0.
-int ReadErrno(const std::string& path) {
-  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return errno;
-  char buffer[65536];
-  ssize_t got = 1;
-  while (got > 0) got = read(fd, buffer, sizeof(buffer));
-  const int error_number = got < 0 ? errno : 0;
-  close(fd);
-  return error_number;
-}
 
 // A child that reads `path`; it exits with 0 or the errno.
 pid_t StartReader(const std::string& path) {
