@@ -26,7 +26,7 @@
 namespace casement {
 namespace {
 
-constexpr absl::Duration kOneWay = absl::Milliseconds(12.5);
+constexpr absl::Duration kOneWay = absl::Microseconds(12500);
 
 // A host whose store is empty.
 class Host {
