@@ -249,14 +249,19 @@ class Daemon:
       return
     text = self.log.read_text(errors='replace')[self._log_read:]
     self._log_read += len(text)
-    for pattern in (r'check failed: .*', r'ERROR: \w+Sanitizer.*',
-                    r'runtime error: .*'):
-      for found in re.findall(pattern, text):
-        self.counts.violation(f'casementd said: {found}')
-    for report in re.findall(r'WARNING: ThreadSanitizer.*?(?====)', text,
-                             re.DOTALL):
-      if not is_about_grpc(report):
-        self.counts.violation(f'casementd said: {report}')
+    check_words(self.counts, text)
+
+
+def check_words(counts, text):
+  """What casementd said, of which some is a violation."""
+  for pattern in (r'check failed: .*', r'ERROR: \w+Sanitizer.*',
+                  r'runtime error: .*'):
+    for found in re.findall(pattern, text):
+      counts.violation(f'casementd said: {found}')
+  for report in re.findall(r'WARNING: ThreadSanitizer.*?(?====)', text,
+                           re.DOTALL):
+    if not is_about_grpc(report):
+      counts.violation(f'casementd said: {report}')
 
 
 # Not built for ThreadSanitizer in Debian.

@@ -105,6 +105,13 @@ void RemoveAbandonedFolders(const std::filesystem::path& below) {
   }
 }
 
+// The one that was built with the tests, or another: scripts/stress has tests
+// of a plain build play against a daemon with a sanitizer.
+std::string CasementdPath() {
+  const char* const other = std::getenv("CASEMENT_TEST_DAEMON");
+  return other != nullptr ? other : CASEMENTD;
+}
+
 }  // namespace
 
 ProgramResult RunProgram(const std::vector<std::string>& words) {
@@ -178,9 +185,10 @@ RunningDaemon::~RunningDaemon() {
 
 void RunningDaemon::Start() {
   // setpriv becomes the daemon, which is told to end if this program dies.
-  std::vector<std::string> words = {
-      "setpriv", "--pdeathsig", "TERM", CASEMENTD,  "--foreground", "--store",
-      store_,    "--mount",     mount_, "--socket", socket_};
+  std::vector<std::string> words = {"setpriv",       "--pdeathsig",  "TERM",
+                                    CasementdPath(), "--foreground", "--store",
+                                    store_,          "--mount",      mount_,
+                                    "--socket",      socket_};
   words.insert(words.end(), arguments_.begin(), arguments_.end());
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
