@@ -49,7 +49,9 @@ bool WaitingRequests::Take(fuse_req_t req, const absl::Status& status,
                     .missing_errno = missing_errno,
                     .tries = tries_of_this + 1};
   }
-  // Calls OnInterrupt() at once if the caller has a signal already.
+  // Calls OnInterrupt() at once if the caller has a signal already. It is given
+  // no pointer, because the request may have been answered by then.
+  // NOLINTNEXTLINE(performance-no-int-to-ptr)
   fuse_req_interrupt_func(req, OnInterrupt, reinterpret_cast<void*>(id));
   fetcher_.Want(*absent,
                 [this, id](const absl::Status& result) { Finish(id, result); });
