@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "base/mutex.h"
+#include "base/status.h"
 #include "casement/digest.h"
 #include "fuse/operations.h"
 #include "fuse/reply.h"
@@ -71,7 +72,8 @@ void WaitingRequests::Finish(uint64_t id, const absl::Status& result) {
   const auto found = waiting_.find(id);
   // It was interrupted, and the blob comes now; or the other way round.
   if (found == waiting_.end() || found->second.result.has_value()) return;
-  found->second.result = result;
+  // Shares nothing with the fetcher's thread, as in BlobFetcher::FetchAll().
+  found->second.result = WithCode(result.code(), result);
   if (found->second.is_armed) FinishLocked(id);
 }
 

@@ -14,6 +14,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "base/mutex.h"
+#include "base/status.h"
 #include "casement/digest.h"
 #include "store/blob_source.h"
 
@@ -149,7 +150,8 @@ class FakeBlobSource final : public BlobSource {
     ++calls_;
     changed_.NotifyAll();
     while (is_paused_ && !is_cancelled_) changed_.Wait(mu_);
-    return is_cancelled_ ? absl::CancelledError("cancelled") : error_;
+    return is_cancelled_ ? absl::CancelledError("cancelled")
+                         : WithCode(error_.code(), error_);
   }
   absl::StatusOr<std::string> FindLocked(const Digest& digest)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {

@@ -54,7 +54,7 @@ class Answer {
     return [this](const absl::Status& status) {
       MutexLock lock(mu_);
       ++count_;
-      status_ = status;
+      status_ = WithCode(status.code(), status);
       changed_.NotifyAll();
     };
   }
