@@ -1,43 +1,24 @@
 #include "daemon/listen_options.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cerrno>
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "base/small_file.h"
 #include "base/status.h"
-#include "base/unique_fd.h"
 
 namespace casement {
 namespace {
 
-// A chain of certificates is a few KiB.
-constexpr size_t kPemBytesMax = size_t{1} << 20;
-
 // The contents of the file that an option names.
 absl::StatusOr<std::string> ReadPem(const Arguments& arguments,
                                     const std::string& option) {
-  const std::string path = arguments.Get(option);
-  const UniqueFd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  if (!fd.valid()) return ErrnoStatus(errno, "--", option, " ", path);
-  std::string bytes(kPemBytesMax, '\0');
-  size_t length = 0;
-  while (length < bytes.size()) {
-    const ssize_t got =
-        ::read(fd.get(), bytes.data() + length, bytes.size() - length);
-    if (got < 0) return ErrnoStatus(errno, "--", option, " ", path);
-    if (got == 0) break;
-    length += got;
-  }
-  if (length == 0 || length == kPemBytesMax) {
+  absl::StatusOr<std::string> pem = ReadSmallFile(arguments.Get(option));
+  if (!pem.ok()) return Annotate(pem.status(), "--", option);
+  if (pem->empty()) {
     return absl::InvalidArgumentError(
-        absl::StrCat("--", option, " ", path, ": is ",
-                     length == 0 ? "empty" : "no certificate or key"));
+        absl::StrCat("--", option, " ", arguments.Get(option), ": is empty"));
   }
-  bytes.resize(length);
-  return bytes;
+  return pem;
 }
 
 absl::Status CheckTogether(const Arguments& arguments) {

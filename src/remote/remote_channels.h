@@ -29,9 +29,6 @@ struct RemoteTlsFiles {
 absl::StatusOr<std::vector<std::shared_ptr<grpc::Channel>>> MakeRemoteChannels(
     const RemoteAddress& address, const RemoteTlsFiles& tls, int count);
 
-// All of a small file. InvalidArgument if it has more than 1 MiB.
-absl::StatusOr<std::string> ReadSmallFile(const std::string& path);
-
 }  // namespace casement
 
 #endif  // CASEMENT_REMOTE_REMOTE_CHANNELS_H_
