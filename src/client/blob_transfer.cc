@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
+#include "model/digest_message.h"
 #include "model/hasher.h"
 #include "proto/grpc_status.h"
 
@@ -22,11 +23,6 @@ using google::bytestream::WriteResponse;
 
 // Large enough for gRPC's cost per message to vanish.
 constexpr int64_t kPieceBytes = int64_t{512} << 10;
-
-void SetMessage(const Digest& digest, rev2::Digest* message) {
-  message->set_hash(digest.HexHash());
-  message->set_size_bytes(digest.size_bytes());
-}
 
 std::string ResourceName(const Digest& digest) {
   return absl::StrCat("blobs/", digest.HexHash(), "/", digest.size_bytes());
@@ -60,8 +56,7 @@ absl::StatusOr<std::vector<Digest>> BlobTransfer::Missing(
     RETURN_IF_ERROR(
         FromGrpc(cas_->FindMissingBlobs(&context, request, &response)));
     for (const rev2::Digest& message : response.missing_blob_digests()) {
-      ASSIGN_OR_RETURN(const Digest digest,
-                       Digest::FromParts(message.hash(), message.size_bytes()));
+      ASSIGN_OR_RETURN(const Digest digest, FromMessage(message));
       missing.push_back(digest);
     }
   }

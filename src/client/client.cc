@@ -19,14 +19,13 @@
 #include "client/local_tree.h"
 #include "client/progress.h"
 #include "client/tree_upload.h"
+#include "model/digest_message.h"
 #include "proto/grpc_lifetime.h"
 #include "proto/grpc_status.h"
 #include "proto/socket_path.h"
 
 namespace casement {
 namespace {
-
-using DigestMessage = ::build::bazel::remote::execution::v2::Digest;
 
 std::shared_ptr<grpc::Channel> MakeChannel(const std::string& socket) {
   grpc::ChannelArguments arguments;
@@ -43,14 +42,8 @@ std::shared_ptr<grpc::Channel> MakeChannel(const std::string& socket) {
       "unix:" + socket, grpc::InsecureChannelCredentials(), arguments);
 }
 
-void SetMessage(const Digest& digest, DigestMessage* message) {
-  message->set_hash(digest.HexHash());
-  message->set_size_bytes(digest.size_bytes());
-}
-
-absl::StatusOr<Digest> FromMessage(const DigestMessage& message) {
-  return Digest::FromParts(message.hash(), message.size_bytes());
-}
+// Of digests. The others would hide it.
+using casement::FromMessage;
 
 absl::StatusOr<RunningSandbox> FromMessage(const v1::Sandbox& message) {
   RunningSandbox info;

@@ -3,10 +3,8 @@
 #include <memory>
 #include <string>
 
-#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
-#include "google/rpc/error_details.pb.h"
 #include "model/digest_message.h"
 #include "proto/digest_function.h"
 #include "proto/grpc_status.h"
@@ -39,21 +37,12 @@ rev2::RequestMetadata MetadataOf(const grpc::ServerContext& context) {
 }
 
 // The blob of a request. That it is missing is the client's to mend, and REv2
-// has it be told so.
+// has it be told so, with the details that casementd gives.
 absl::StatusOr<std::string> Get(Client& client, const Digest& digest,
                                 int64_t bytes_max) {
   absl::StatusOr<std::string> bytes = client.GetBytes(digest, bytes_max);
   if (!absl::IsNotFound(bytes.status())) return bytes;
-  absl::Status missing =
-      absl::FailedPreconditionError(bytes.status().message());
-  google::rpc::PreconditionFailure failure;
-  auto& violation = *failure.add_violations();
-  violation.set_type("MISSING");
-  violation.set_subject(
-      absl::StrCat("blobs/", digest.HexHash(), "/", digest.size_bytes()));
-  missing.SetPayload("type.googleapis.com/google.rpc.PreconditionFailure",
-                     absl::Cord(failure.SerializeAsString()));
-  return missing;
+  return WithCode(absl::StatusCode::kFailedPrecondition, bytes.status());
 }
 
 Operation ToMessage(const std::string& name, const Digest& action,
