@@ -20,10 +20,20 @@
 namespace casement {
 namespace {
 
-// One response for each blob that is not here.
+// Fetches what there is, if there is somewhere to fetch from; why the rest is
+// missing.
+absl::Status Fetch(BlobFetcher* fetcher, absl::Span<const Digest> digests) {
+  absl::Status status;
+  if (fetcher != nullptr) status = fetcher->FetchAll(digests);
+  // Those that nobody has are a failed precondition of all together.
+  const bool is_error = !status.ok() && !absl::IsFailedPrecondition(status);
+  return is_error ? status : absl::NotFoundError("");
+}
+
+// One response for each blob that is not here, nor at the fetcher's source.
 template <typename Response>
 void ReportMissing(
-    BlobStore& store, const absl::Status& why,
+    BlobStore& store, BlobFetcher* fetcher,
     const google::protobuf::RepeatedPtrField<DigestMessage>& digests,
     Response& response) {
   const auto report = [&response](const DigestMessage& digest,
@@ -41,6 +51,7 @@ void ReportMissing(
       report(message, digest.status());
     }
   }
+  const absl::Status why = Fetch(fetcher, known);
   for (const Digest& digest : store.Missing(known)) {
     DigestMessage message;
     SetMessage(digest, &message);
@@ -98,22 +109,6 @@ absl::Status FetchWhole(DirectoryTable& table, BlobFetcher& fetcher,
   return fetcher.FetchAll(table.MissingOf(lease));
 }
 
-// Fetches what there is; why the rest is missing.
-absl::Status Fetch(
-    BlobFetcher* fetcher,
-    const google::protobuf::RepeatedPtrField<DigestMessage>& messages) {
-  std::vector<Digest> digests;
-  for (const DigestMessage& message : messages) {
-    const absl::StatusOr<Digest> digest = FromMessage(message);
-    if (digest.ok()) digests.push_back(*digest);
-  }
-  absl::Status status;
-  if (fetcher != nullptr) status = fetcher->FetchAll(digests);
-  // Those that nobody has are a failed precondition of all together.
-  const bool is_error = !status.ok() && !absl::IsFailedPrecondition(status);
-  return is_error ? status : absl::NotFoundError("");
-}
-
 absl::Status NoRemote() {
   return absl::FailedPreconditionError(
       "remote: none is configured, and clients cannot add one");
@@ -169,15 +164,14 @@ grpc::Status LocalCasService::GetLocalServerDetails(
 grpc::Status LocalCasService::FetchMissingBlobs(
     grpc::ServerContext*, const local_cas::FetchMissingBlobsRequest* request,
     local_cas::FetchMissingBlobsResponse* response) {
-  ReportMissing(store_, Fetch(options_.fetcher, request->blob_digests()),
-                request->blob_digests(), *response);
+  ReportMissing(store_, options_.fetcher, request->blob_digests(), *response);
   return grpc::Status::OK;
 }
 
 grpc::Status LocalCasService::UploadMissingBlobs(
     grpc::ServerContext*, const local_cas::UploadMissingBlobsRequest* request,
     local_cas::UploadMissingBlobsResponse* response) {
-  ReportMissing(store_, absl::NotFoundError(""), request->blob_digests(),
+  ReportMissing(store_, /*fetcher=*/nullptr, request->blob_digests(),
                 *response);
   return grpc::Status::OK;
 }

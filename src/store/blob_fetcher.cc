@@ -1,13 +1,10 @@
 #include "store/blob_fetcher.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <memory>
-#include <optional>
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
-#include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "store/damaged.h"
 #include "store/missing.h"
@@ -188,12 +185,13 @@ void BlobFetcher::FetchSmall(const std::vector<Digest>& digests) {
   if (absent.empty()) return;
   source_.FetchSmall(absent, [this](const Digest& digest,
                                     absl::StatusOr<absl::string_view> bytes) {
-    Finish(digest, bytes.ok() ? Keep(digest, *bytes) : bytes.status());
+    Finish(digest, bytes.ok() ? Kept(digest, store_.Put(digest, *bytes))
+                              : bytes.status());
   });
 }
 
-absl::Status BlobFetcher::Keep(const Digest& digest, absl::string_view bytes) {
-  RETURN_IF_ERROR(OrWrongBytes(store_.Put(digest, bytes), digest));
+absl::Status BlobFetcher::Kept(const Digest& digest, const absl::Status& kept) {
+  RETURN_IF_ERROR(OrWrongBytes(kept, digest));
   fetched_.fetch_add(1);
   fetched_bytes_.fetch_add(digest.size_bytes());
   return absl::OkStatus();
@@ -207,10 +205,7 @@ absl::Status BlobFetcher::FetchLarge(const Digest& digest) {
       source_.Fetch(digest, [&upload, &digest](absl::string_view piece) {
         return OrWrongBytes(upload->Write(piece), digest);
       }));
-  RETURN_IF_ERROR(OrWrongBytes(upload->Commit(), digest));
-  fetched_.fetch_add(1);
-  fetched_bytes_.fetch_add(digest.size_bytes());
-  return absl::OkStatus();
+  return Kept(digest, upload->Commit());
 }
 
 void BlobFetcher::Finish(const Digest& digest, const absl::Status& status) {

@@ -80,7 +80,7 @@ class BlobFetcher {
  private:
   struct Job {
     std::vector<Done> waiters;
-    bool is_wanted = false;   // It stands in wanted_, or stood there.
+    bool is_wanted = false;   // Not only fetched ahead.
     bool is_running = false;  // A thread has it.
   };
 
@@ -93,7 +93,8 @@ class BlobFetcher {
                       int64_t& bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void FetchSmall(const std::vector<Digest>& digests);
   absl::Status FetchLarge(const Digest& digest);
-  absl::Status Keep(const Digest& digest, absl::string_view bytes);
+  // Counts a blob whose storing had this result.
+  absl::Status Kept(const Digest& digest, const absl::Status& kept);
   void Finish(const Digest& digest, const absl::Status& status);
   bool IsSmall(const Digest& digest) const;
 

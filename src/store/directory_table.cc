@@ -216,12 +216,16 @@ class DirectoryTable::Loader {
   }
 
   void LeaseFile(const Digest& digest, Loaded& loaded) {
-    if (from_ == InputsFrom::kStore || table_.store_.Contains(digest)) {
+    if (from_ == InputsFrom::kStore) {
       LeaseInto(digest, loaded);
       return;
     }
-    loaded.leases.push_back(table_.store_.LeaseAwaited(digest));
-    awaited_.insert(digest);
+    absl::StatusOr<Lease> lease = table_.store_.LeaseBlob(digest);
+    if (!lease.ok()) {
+      awaited_.insert(digest);
+      lease = table_.store_.LeaseAwaited(digest);
+    }
+    loaded.leases.push_back(*std::move(lease));
   }
 
   bool LeaseInto(const Digest& digest, Loaded& loaded) {

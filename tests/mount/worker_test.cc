@@ -301,14 +301,14 @@ TEST_F(WorkerTest, OlderClientsNameFilesAndDirectoriesApart) {
 }
 
 TEST_F(WorkerTest, PathsAreBelowTheWorkingDirectory) {
-  fs::create_directories(inputs_ + "/work/here");
+  fs::create_directories(inputs_ + "/below/here");
   rev2::Command command =
       Script("pwd; echo o > a/b/out; echo p > side", {"a/b/out", "side", ""});
-  command.set_working_directory("work/here");
+  command.set_working_directory("below/here");
   const Outcome outcome = Execute(PutAction(command));
   ASSERT_EQ(outcome.code(), 0) << outcome.response.status().message();
   EXPECT_TRUE(
-      absl::EndsWith(Get(outcome.result().stdout_digest()), "/work/here\n"));
+      absl::EndsWith(Get(outcome.result().stdout_digest()), "/below/here\n"));
   ASSERT_EQ(outcome.result().output_files_size(), 2);
   EXPECT_EQ(outcome.result().output_files(0).path(), "a/b/out");
   EXPECT_EQ(Get(outcome.result().output_files(0).digest()), "o\n");
