@@ -102,7 +102,7 @@ pid_t FirstChildOf(pid_t process) {
 }
 
 // Until bubblewrap has ended; whether a signal came.
-bool PassOnSignals(const UniqueFd& process, pid_t bubblewrap,
+bool PassOnSignals(const UniqueFd& process, pid_t keeper,
                    BubblewrapStatus& status, SignalCatcher& signals) {
   bool was_interrupted = false;
   bool is_status_open = true;
@@ -121,7 +121,11 @@ bool PassOnSignals(const UniqueFd& process, pid_t bubblewrap,
       // bubblewrap itself would die of it, and take the command with it before
       // that could clean up.
       const pid_t command = FirstChildOf(status.init());
-      ::kill(command > 0 ? command : bubblewrap, signal.number);
+      if (command > 0) {
+        ::kill(command, signal.number);
+      } else {
+        ::kill(keeper, SIGTERM);
+      }
     }
     if (waiting[0].revents != 0) return was_interrupted;
   }

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status.h"
 #include "nlohmann/json.hpp"
+#include "run/keeper.h"
 
 namespace casement {
 namespace {
@@ -26,14 +26,9 @@ std::vector<char*> Pointers(const std::vector<std::string>& words) {
   return pointers;
 }
 
-// The new process, between fork(2) and exec: system calls only. Its --die-with-
-// parent comes too late if we are killed before it is read, so the kernel is
-// told here; the setting survives exec.
-[[noreturn]] void BecomeProgram(char* const* argv, char* const* environment,
-                                pid_t parent, const SpawnOptions& options,
-                                int error_fd) {
-  ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (::getppid() != parent) ::_exit(1);
+// The new process, between fork(2) and exec: system calls only.
+void BecomeProgram(char* const* argv, char* const* environment,
+                   const SpawnOptions& options, int error_fd) {
   ::fcntl(options.inherited_fd, F_SETFD, 0);
   if (options.stdin_fd) ::dup2(*options.stdin_fd, STDIN_FILENO);
   if (options.stdout_fd) ::dup2(*options.stdout_fd, STDOUT_FILENO);
@@ -47,7 +42,6 @@ std::vector<char*> Pointers(const std::vector<std::string>& words) {
   const int error = errno;
   [[maybe_unused]] const ssize_t wrote =
       ::write(error_fd, &error, sizeof(error));
-  ::_exit(1);
 }
 
 }  // namespace
@@ -98,11 +92,8 @@ absl::StatusOr<pid_t> SpawnBubblewrap(const SpawnOptions& options) {
   if (::pipe2(ends, O_CLOEXEC) != 0) return ErrnoStatus(errno, "pipe");
   const UniqueFd read_end(ends[0]);
   UniqueFd write_end(ends[1]);
-  const pid_t parent = ::getpid();
-  const pid_t pid = ::fork();
-  if (pid == 0) {
-    BecomeProgram(argv.data(), given, parent, options, write_end.get());
-  }
+  const pid_t pid = StartKept(
+      [&] { BecomeProgram(argv.data(), given, options, write_end.get()); });
   if (pid < 0) return ErrnoStatus(errno, "fork");
   write_end.Reset();
   int error = 0;

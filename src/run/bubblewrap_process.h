@@ -54,9 +54,9 @@ struct SpawnOptions {
   bool unblock_signals = false;
 };
 
-// Starts a program, which is looked for on our PATH. It gets SIGKILL when the
-// thread that calls this ends. FailedPrecondition, "run needs bubblewrap: ...",
-// if it cannot be executed.
+// Starts a program, which is looked for on our PATH, and returns its keeper's
+// pid (keeper.h). FailedPrecondition, "run needs bubblewrap: ...", if it cannot
+// be executed.
 absl::StatusOr<pid_t> SpawnBubblewrap(const SpawnOptions& options);
 
 // 128+N after signal N.

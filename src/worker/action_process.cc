@@ -101,13 +101,6 @@ absl::StatusOr<pid_t> Spawn(const ProcessOptions& options, Pipes& pipes) {
   return pid;
 }
 
-// With its namespace's first process all others of it die, and bubblewrap ends
-// when they have; bubblewrap's own death would leave them to die when they
-// will.
-void Kill(pid_t bubblewrap, const BubblewrapStatus& status) {
-  ::kill(status.init() > 0 ? status.init() : bubblewrap, SIGKILL);
-}
-
 int MillisecondsUntil(absl::Time deadline) {
   const int64_t left = absl::ToInt64Milliseconds(deadline - absl::Now()) + 1;
   return static_cast<int>(
@@ -115,7 +108,7 @@ int MillisecondsUntil(absl::Time deadline) {
 }
 
 // Until bubblewrap has ended.
-End Attend(const ProcessOptions& options, pid_t bubblewrap, int process_fd,
+End Attend(const ProcessOptions& options, pid_t keeper, int process_fd,
            Pipes& pipes) {
   const absl::Time deadline = absl::Now() + options.timeout;
   End end = End::kByItself;
@@ -145,7 +138,8 @@ End Attend(const ProcessOptions& options, pid_t bubblewrap, int process_fd,
       end = End::kTooMuchOutput;
     }
     if (polled[4].revents != 0) end = End::kCancelled;
-    if (end != End::kByItself) Kill(bubblewrap, pipes.status);
+    // It ends when all of them have.
+    if (end != End::kByItself) ::kill(keeper, SIGTERM);
   }
 }
 
@@ -190,7 +184,7 @@ absl::StatusOr<ProcessResult> RunAction(const ProcessOptions& options) {
       static_cast<int>(::syscall(SYS_pidfd_open, pid, /*flags=*/0)));
   if (!process.valid()) {
     const int error = errno;
-    ::kill(pid, SIGKILL);
+    ::kill(pid, SIGTERM);
     ::waitpid(pid, nullptr, 0);
     return ErrnoStatus(error, "pidfd_open");
   }

@@ -74,6 +74,29 @@ TEST(Lifecycle, UnmountFromOutsideEndsTheDaemon) {
   EXPECT_EQ(daemon.Stop(), 0);
 }
 
+// G12. bubblewrap, killed while it sets its namespaces up, leaves a process
+// that waits for its parent; here a program in its place leaves one surely.
+TEST(Lifecycle, NoProcessOfAKilledRunIsLeftWhateverItWasDoing) {
+  RunningDaemon daemon;
+  const std::string mark = "100." + std::to_string(getpid());
+  WriteFile(daemon.folder() + "/bwrap", "#!/bin/sh\nsetsid sleep " + mark +
+                                            "1 &\nexec sleep " + mark + "2");
+  fs::permissions(daemon.folder() + "/bwrap", fs::perms::owner_all);
+  const std::string pid =
+      RunShell("exec 2>/dev/null; (PATH=" + daemon.folder() +
+               ":$PATH exec " CASEMENT " --socket " + daemon.socket() +
+               " run -- true >/dev/null) & echo $!")
+          .out;
+  const auto running = [&mark] {
+    return RunProgram({"pgrep", "-cfx", "sleep " + mark + "[12]"}).out;
+  };
+  for (int i = 0; i < 1000 && running() != "2\n"; ++i) usleep(10000);
+  ASSERT_EQ(running(), "2\n");
+  ASSERT_EQ(kill(std::stoi(pid), SIGKILL), 0);
+  for (int i = 0; i < 1000 && running() != "0\n"; ++i) usleep(10000);
+  EXPECT_EQ(running(), "0\n");
+}
+
 // G12
 TEST(Lifecycle, SandboxOfAKilledClientIsGoneWithinASecondAndItsLeasesToo) {
   RunningDaemon daemon;
@@ -89,8 +112,7 @@ TEST(Lifecycle, SandboxOfAKilledClientIsGoneWithinASecondAndItsLeasesToo) {
                " -- sleep 100." + std::to_string(getpid()) +
                " >/dev/null) & echo $!")
           .out;
-  // Until somebody is inside. Killed while it sets up the namespaces, bwrap
-  // leaves a process behind that waits for its parent.
+  // Until somebody is inside.
   const std::vector<std::string> inside = {
       "pgrep", "-fx", "sleep 100." + std::to_string(getpid())};
   for (int i = 0; i < 1000 && RunProgram(inside).exit_status != 0; ++i) {
