@@ -18,6 +18,13 @@ constexpr uint32_t kPermissionBits = 07777;
 // ext4 keeps shorter targets in the inode, without a block.
 constexpr int64_t kInlineTargetBytes = 60;
 
+// The file that has a second number, if it is one.
+FileNode* RebornOrNull(SandboxNode& node) {
+  if (!node.is_file()) return nullptr;
+  auto& file = static_cast<FileNode&>(node);
+  return file.reborn_id != 0 ? &file : nullptr;
+}
+
 // The kernel's way to ask that S_ISUID and S_ISGID go, as before a write by
 // another user, and of chown(2) to the owner and group -1. Which of the two it
 // is cannot be told.
@@ -231,6 +238,13 @@ Entry Sandbox::AnswerLocked(const NodePtr& node) {
   return {.id = id, .attributes = ShowLocked(*node)};
 }
 
+Entry Sandbox::AnswerLocked(const NodePtr& node, const Spot& spot) {
+  if (FileNode* const file = RebornOrNull(*node)) {
+    file->reborn_names.emplace(spot.directory.id, spot.name);
+  }
+  return AnswerLocked(node);
+}
+
 absl::StatusOr<Entry> Sandbox::LookupRoot() {
   MutexLock lock(mu_);
   RETURN_IF_ERROR(CheckAliveLocked());
@@ -241,7 +255,7 @@ absl::StatusOr<Entry> Sandbox::Lookup(Node& directory, absl::string_view name) {
   MutexLock lock(mu_);
   ASSIGN_OR_RETURN(const Spot spot, SpotLocked({directory, name}));
   const NodePtr node = FindChildLocked(spot.directory, name);
-  if (node != nullptr) return AnswerLocked(node);
+  if (node != nullptr) return AnswerLocked(node, spot);
   spot.directory.missed = true;
   return Entry{};
 }
@@ -254,6 +268,7 @@ void Sandbox::Forget(Node& node, InodeId id, uint64_t count) {
   CASEMENT_CHECK(count <= *lookups);
   *lookups -= count;
   if (*lookups > 0) return;
+  if (id != node.id) static_cast<FileNode&>(node).reborn_names.clear();
   context_.nodes.Erase(id);
   --kernel_nodes_;
   if (!dead_) DropIfCleanLocked(*keep);
@@ -415,8 +430,18 @@ absl::Status Sandbox::List(Node& node, uint64_t position,
   return absl::OkStatus();
 }
 
-void Sandbox::AddNameLocked(const Spot& spot, const NodePtr& node) {
+bool Sandbox::IsNameRebornLocked(const Spot& spot, SandboxNode& node) {
+  const FileNode* const file = RebornOrNull(node);
+  return file != nullptr && file->reborn_names.contains(
+                                {spot.directory.id, std::string(spot.name)});
+}
+
+void Sandbox::AddNameLocked(const Spot& spot, const NodePtr& node,
+                            bool is_reborn) {
   DirectoryNode& directory = spot.directory;
+  if (is_reborn) {
+    static_cast<FileNode&>(*node).reborn_names.emplace(directory.id, spot.name);
+  }
   const uint64_t position = directory.mutable_names().next_position--;
   directory.children.emplace(std::string(spot.name),
                              DirectoryNode::Child{node, position});
@@ -440,6 +465,9 @@ void Sandbox::RemoveNameLocked(const Spot& spot) {
   if (node->is_directory()) --directory.subdirectories;
   node->changed = true;
   if (node->home == &directory) node->home = nullptr;
+  if (FileNode* const file = RebornOrNull(*node)) {
+    file->reborn_names.erase({directory.id, std::string(spot.name)});
+  }
   TouchLocked(directory);
 }
 
@@ -574,7 +602,7 @@ absl::StatusOr<Entry> Sandbox::Link(Node& node, Place place) {
   if (home != nullptr) target->home = home;
   ++target->links;
   target->ctime = Now();
-  return AnswerLocked(target);
+  return AnswerLocked(target, spot);
 }
 
 absl::Status Sandbox::Unlink(Place place) {
@@ -651,15 +679,17 @@ absl::Status Sandbox::Rename(Place from, Place to, unsigned flags,
   RETURN_IF_ERROR(CheckRenameLocked(node, target, flags));
   if (node == target) return absl::OkStatus();  // rename(2): two links to one.
   if (whiteout != nullptr) RETURN_IF_ERROR(CheckRoomLocked());
+  const bool is_reborn = IsNameRebornLocked(source, *node);
   RemoveNameLocked(source);
   if ((flags & RENAME_EXCHANGE) != 0) {
+    const bool is_target_reborn = IsNameRebornLocked(goal, *target);
     RemoveNameLocked(goal);
-    AddNameLocked(source, target);
+    AddNameLocked(source, target, is_target_reborn);
     target->ctime = Now();
   } else {
     ReplaceLocked(goal, target);
   }
-  AddNameLocked(goal, node);
+  AddNameLocked(goal, node, is_reborn);
   node->ctime = Now();
   if (whiteout != nullptr) {
     OwnLocked(*whiteout, source.directory, S_IFCHR, caller);

@@ -184,8 +184,11 @@ class Sandbox final : public Area,
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   NodePtr MakeInputLocked(DirectoryNode& directory, size_t index)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  void AddNameLocked(const Spot& spot, const NodePtr& node)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // `is_reborn`: of a name that moves, IsNameRebornLocked() where it was.
+  void AddNameLocked(const Spot& spot, const NodePtr& node,
+                     bool is_reborn = false) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Whether the kernel knows this name of a file as its second number's.
+  static bool IsNameRebornLocked(const Spot& spot, SandboxNode& node);
   void RemoveNameLocked(const Spot& spot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // After the node has lost its last name.
   void UnlinkedLocked(SandboxNode& node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -203,6 +206,8 @@ class Sandbox final : public Area,
                                  unsigned flags) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Entry AnswerLocked(const NodePtr& node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  Entry AnswerLocked(const NodePtr& node, const Spot& spot)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   Attributes ShowLocked(const SandboxNode& node) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void DropIfCleanLocked(SandboxNode& node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -243,11 +243,11 @@ bool Sandbox::IsOutdatedLocked(const FileNode& file, InodeId id) const {
   return file.passthrough_opens > 0 || file.reborn_id != 0;
 }
 
-// By its name a file that was reborn is looked up under its new number; what
-// still opens the old one has it from /proc/PID/fd or a bind mount, and would
-// only come again.
+// By its names a file that was reborn is looked up under its new number. Where
+// the kernel knows that of all of them, who still opens the old one has it from
+// /proc/PID/fd or a bind mount, and would only come again.
 bool Sandbox::IsOpenedWithoutItsNameLocked(const FileNode& file) const {
-  return file.reborn_lookups > 0 && file.links <= 1;
+  return file.reborn_lookups > 0 && file.reborn_names.size() >= file.links;
 }
 
 bool Sandbox::CanServeOutdatedLocked(const FileNode& file) const {
@@ -255,9 +255,8 @@ bool Sandbox::CanServeOutdatedLocked(const FileNode& file) const {
 }
 
 bool Sandbox::ReadsAsOthersLocked(const FileNode& file, InodeId id) const {
-  if (id != file.id || file.passthrough_opens == 0) return false;
-  const bool unwritten = file.scratch == nullptr && !file.wrote;
-  return unwritten || IsOpenedWithoutItsNameLocked(file);
+  return id == file.id && file.passthrough_opens > 0 &&
+         IsOpenedWithoutItsNameLocked(file);
 }
 
 absl::StatusOr<Sandbox::Source> Sandbox::SourceToOpen(FileNode& file,

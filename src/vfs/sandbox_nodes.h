@@ -117,6 +117,9 @@ struct FileNode final : SandboxNode {
   // to know it under this second number. 0: none.
   InodeId reborn_id = 0;
   uint64_t reborn_lookups = 0;
+  // Its names that the kernel knows as the second number's, each with the
+  // number of the directory.
+  absl::flat_hash_set<std::pair<InodeId, std::string>> reborn_names;
 
   InodeId current_id() const { return reborn_id != 0 ? reborn_id : id; }
   uint64_t all_lookups() const { return lookups + reborn_lookups; }

@@ -16,6 +16,7 @@
 #include <set>
 #include <string>
 
+#include "base/unique_fd.h"
 #include "mount/data_paths.h"
 #include "support/running_daemon.h"
 
@@ -279,6 +280,43 @@ TEST_P(SandboxCalls, AnInputThatIsWrittenCanBeOpenedAgainThroughProc) {
   EXPECT_TRUE(reopened == "text\nmore\ntext\nmore\n" ||
               (GetParam() == "passthrough" && reopened == "text\ntext\nmore\n"))
       << reopened;
+}
+
+// "What is opened later sees the new bytes" (casement(7)): later than when the
+// input was opened for writing, not than when it was written.
+TEST_P(SandboxCalls, WhatIsOpenedBesideAWriterSeesWhatThatWritesByAnyName) {
+  const std::string one = path_ + "/text";
+  const std::string other = path_ + "/dir/other";
+  ASSERT_EQ(link(one.c_str(), other.c_str()), 0);
+  const UniqueFd old(open(one.c_str(), O_RDONLY));
+  const UniqueFd writer(open(one.c_str(), O_WRONLY));
+  for (const std::string& name : {other, one}) {
+    const UniqueFd reader(open(name.c_str(), O_RDONLY));
+    ASSERT_TRUE(reader.valid()) << errno;
+    ASSERT_EQ(pwrite(writer.get(), name.data(), 9, 0), 9);
+    std::string bytes(9, '-');
+    EXPECT_EQ(pread(reader.get(), bytes.data(), 9, 0), 9);
+    EXPECT_EQ(bytes, name.substr(0, 9));
+    ASSERT_EQ(ftruncate(writer.get(), 0), 0);
+  }
+}
+
+// The kernel knows the name that is left by the file's first number.
+TEST_P(SandboxCalls, WhatIsWrittenByTheLastNameLeftIsSeenByWhoHadAnother) {
+  const std::string one = path_ + "/text";
+  const std::string other = path_ + "/dir/other";
+  ASSERT_EQ(link(one.c_str(), other.c_str()), 0);
+  UniqueFd old(open(one.c_str(), O_RDONLY));
+  const UniqueFd first(open(one.c_str(), O_RDWR));
+  std::string bytes(5, '-');
+  EXPECT_EQ(pread(first.get(), bytes.data(), 5, 0), 5);  // The pages.
+  old.Reset();
+  ASSERT_EQ(unlink(one.c_str()), 0);
+  const UniqueFd second(open(other.c_str(), O_WRONLY));
+  ASSERT_TRUE(second.valid()) << errno;
+  ASSERT_EQ(pwrite(second.get(), "TEXT", 4, 0), 4);
+  EXPECT_EQ(pread(first.get(), bytes.data(), 5, 0), 5);
+  EXPECT_EQ(bytes, "TEXT\n");
 }
 
 // In passthrough mode the kernel then knows the file under two numbers.
