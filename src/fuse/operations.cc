@@ -100,6 +100,9 @@ void OnInit(void* userdata, fuse_conn_info* connection) {
                     (connection->capable_ext & FUSE_CAP_OVER_IO_URING) != 0;
   Want(connection, FUSE_CAP_OVER_IO_URING, ring);
   adapter.over_io_uring = ring;
+  // Linux 6.6, as this is: before, others' pages were not told.
+  adapter.writes_may_be_direct =
+      (connection->capable_ext & FUSE_CAP_DIRECT_IO_ALLOW_MMAP) != 0;
   // Reads that wait for a remote cache are among them, and must not keep others
   // from being made.
   connection->max_background = adapter.waiting != nullptr ? 65535 : 256;
@@ -274,7 +277,7 @@ void OnOpen(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file) {
     return;
   }
   file->keep_cache = 1;
-  file->direct_io = opened->direct ? 1 : 0;
+  file->direct_io = opened->direct ? 1 : 0;  // Passthrough: Linux 6.9.
   file->fh = opened->writer ? kWriterHandle : 0;
   if (fuse_reply_open(req, file) != 0) Close(AdapterOf(req), ino, file->fh);
 }
@@ -438,13 +441,15 @@ void ReplyOpenedNew(fuse_req_t req, const absl::StatusOr<Entry>& entry,
   if (!entry.ok()) return ReplyError(req, entry.status());
   Adapter& adapter = AdapterOf(req);
   const absl::StatusOr<Opened> opened = adapter.vfs.Open(
-      entry->id, {.flags = file->flags & O_ACCMODE, .caller = CallerOf(req)});
+      entry->id,
+      {.flags = file->flags & (O_ACCMODE | O_DIRECT), .caller = CallerOf(req)});
   if (!opened.ok()) {
     adapter.vfs.Forget(entry->id, 1);
     return ReplyError(req, opened.status());
   }
   file->keep_cache = 1;
   file->noflush = 1;
+  file->direct_io = opened->direct && adapter.writes_may_be_direct ? 1 : 0;
   file->fh = opened->writer ? kWriterHandle : 0;
   const fuse_entry_param param = EntryParamOf(*entry);
   if (fuse_reply_create(req, &param, file) == 0) return;

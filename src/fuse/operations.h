@@ -66,6 +66,8 @@ struct Adapter {
   std::unique_ptr<WaitingRequests> waiting = nullptr;  // With a remote cache.
   // Known once the kernel has said INIT.
   std::atomic<bool> over_io_uring{false};
+  // Whether a write past the kernel's pages drops what it has of them.
+  std::atomic<bool> writes_may_be_direct{false};
 };
 
 // `adapter` is the user data that the session must be made with.

@@ -93,7 +93,8 @@ struct Opened {
   std::shared_ptr<const OpenBlob> passthrough;
   // It is counted as one that can write: end it with FileSystem::Closed().
   bool writer = false;
-  // The kernel is to keep no pages for it.
+  // What goes through it is to go past the kernel's pages, and to drop those
+  // that it changes.
   bool direct = false;
 };
 

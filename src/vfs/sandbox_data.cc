@@ -24,6 +24,12 @@ bool OpensForWriting(int flags) {
   return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0;
 }
 
+// Bytes that are only written cost a copy less, and no second place in memory,
+// if the kernel keeps no pages of them. O_DIRECT is already so.
+bool OnlyWrites(int flags) {
+  return (flags & (O_ACCMODE | O_DIRECT)) == O_WRONLY;
+}
+
 absl::StatusOr<FileNode*> AsFile(Node& node) {
   if (!static_cast<SandboxNode&>(node).is_file()) {
     return ErrnoStatus(EINVAL, "not a file");
@@ -295,14 +301,17 @@ absl::StatusOr<Opened> Sandbox::OpenForWriting(FileNode& file, InodeId id,
     return Opened{.direct = outdated};
   ++file.writers;
   ++open_files_;
-  return Opened{.writer = true, .direct = outdated};
+  return Opened{.writer = true,
+                .direct = outdated || OnlyWrites(request.flags)};
 }
 
 absl::StatusOr<Opened> Sandbox::Open(Node& node, InodeId id,
                                      const OpenRequest& request) {
   ASSIGN_OR_RETURN(FileNode* const file, AsFile(node));
-  // In cached mode the kernel asks once and never again.
-  if (context_.data_path == DataPath::kCached) return Opened{};
+  // In cached mode the kernel asks once, and then only of new files.
+  if (context_.data_path == DataPath::kCached) {
+    return Opened{.direct = OnlyWrites(request.flags)};
+  }
   if (OpensForWriting(request.flags)) {
     return OpenForWriting(*file, id, request);
   }
