@@ -229,12 +229,16 @@ void OnRename(fuse_req_t req, fuse_ino_t parent, const char* name,
 // What an open file's `fh` says: that of a passthrough one is its blob's id;
 // 0 is a file whose closing means nothing.
 constexpr uint64_t kWriterHandle = UINT64_MAX;
+constexpr uint64_t kArrivingHandle = UINT64_MAX - 1;
 
 // The file that `handle` was given for is not open, or no more.
 void Close(Adapter& adapter, fuse_ino_t ino, uint64_t handle) {
   if (handle == 0) return;
   if (handle == kWriterHandle) {
     return adapter.vfs.Closed(ino, OpenedAs::kWriter);
+  }
+  if (handle == kArrivingHandle) {
+    return adapter.vfs.Closed(ino, OpenedAs::kArriving);
   }
   adapter.backing_ids.Close(handle);
   adapter.vfs.Closed(ino, OpenedAs::kPassthrough);
@@ -278,7 +282,9 @@ void OnOpen(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file) {
   }
   file->keep_cache = 1;
   file->direct_io = opened->direct ? 1 : 0;  // Passthrough: Linux 6.9.
-  file->fh = opened->writer ? kWriterHandle : 0;
+  file->fh = opened->writer     ? kWriterHandle
+             : opened->arriving ? kArrivingHandle
+                                : 0;
   if (fuse_reply_open(req, file) != 0) Close(AdapterOf(req), ino, file->fh);
 }
 

@@ -38,7 +38,7 @@ bool WaitingRequests::IsAgain() { return tries_of_this > 0; }
 
 bool WaitingRequests::Take(fuse_req_t req, const absl::Status& status,
                            int missing_errno, Again again) {
-  const std::optional<Digest> absent = AbsentBlobOf(status);
+  const std::optional<AbsentBlob> absent = AbsentBlobOf(status);
   if (!absent.has_value() || tries_of_this >= kTriesMax) return false;
   uint64_t id = 0;
   {
@@ -54,7 +54,7 @@ bool WaitingRequests::Take(fuse_req_t req, const absl::Status& status,
   // no pointer, because the request may have been answered by then.
   // NOLINTNEXTLINE(performance-no-int-to-ptr)
   fuse_req_interrupt_func(req, OnInterrupt, reinterpret_cast<void*>(id));
-  fetcher_.Want(*absent,
+  fetcher_.Want(absent->digest, absent->upto,
                 [this, id](const absl::Status& result) { Finish(id, result); });
   Arm(id);
   return true;

@@ -24,6 +24,54 @@ absl::Status OrWrongBytes(const absl::Status& kept, const Digest& digest) {
 
 }  // namespace
 
+// What has come of a blob, and who has read it. Thread safe.
+class BlobFetcher::Arriving {
+ public:
+  explicit Arriving(const Upload& upload) : upload_(&upload) {}
+
+  std::optional<size_t> Read(const Digest& digest, int64_t offset,
+                             absl::Span<char> buffer, uint64_t reader,
+                             std::function<void()> retract) {
+    const int64_t end = std::min(offset + static_cast<int64_t>(buffer.size()),
+                                 digest.size_bytes());
+    MutexLock lock(mu_);
+    if (upload_ == nullptr || end > bytes_) return std::nullopt;
+    const absl::StatusOr<size_t> got = upload_->Read(offset, buffer);
+    if (!got.ok()) return std::nullopt;
+    readers_.try_emplace(reader, std::move(retract));
+    return *got;
+  }
+
+  bool Has(int64_t bytes) const {
+    MutexLock lock(mu_);
+    return bytes <= bytes_;
+  }
+  void SetBytes(int64_t bytes) {
+    MutexLock lock(mu_);
+    bytes_ = bytes;
+  }
+  // Nothing is read from the upload any more.
+  void End() {
+    MutexLock lock(mu_);
+    upload_ = nullptr;
+  }
+  void Retract() {
+    absl::flat_hash_map<uint64_t, std::function<void()>> readers;
+    {
+      MutexLock lock(mu_);
+      readers.swap(readers_);
+    }
+    for (const auto& [reader, retract] : readers) retract();
+  }
+
+ private:
+  mutable Mutex mu_;  // A leaf.
+  const Upload* upload_ ABSL_GUARDED_BY(mu_);
+  int64_t bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  absl::flat_hash_map<uint64_t, std::function<void()>> readers_
+      ABSL_GUARDED_BY(mu_);
+};
+
 BlobFetcher::BlobFetcher(BlobStore& store, BlobSource& source, Options options)
     : store_(store), source_(source), options_(options) {
   for (int i = 0; i < options_.threads; ++i) {
@@ -37,7 +85,7 @@ BlobFetcher::~BlobFetcher() {
 }
 
 void BlobFetcher::Stop() {
-  std::vector<Done> waiters;
+  std::vector<Waiter> waiters;
   {
     MutexLock lock(mu_);
     is_stopped_ = true;
@@ -50,7 +98,7 @@ void BlobFetcher::Stop() {
   }
   work_.NotifyAll();
   source_.Cancel();
-  for (const Done& done : waiters) done(Stopped());
+  for (const Waiter& waiter : waiters) waiter.done(Stopped());
 }
 
 bool BlobFetcher::IsSmall(const Digest& digest) const {
@@ -58,20 +106,25 @@ bool BlobFetcher::IsSmall(const Digest& digest) const {
          std::min(options_.small_bytes, source_.small_bytes_max());
 }
 
-void BlobFetcher::Want(const Digest& digest, Done done) {
+void BlobFetcher::Want(const Digest& digest, int64_t upto, Done done) {
+  absl::Status now = Stopped();
   {
     MutexLock lock(mu_);
     if (!is_stopped_) {
       Job& job = jobs_[digest];
-      job.waiters.push_back(std::move(done));
-      ++waiting_;
       if (!job.is_running && !job.is_wanted) wanted_queue_.push_back(digest);
       job.is_wanted = true;
       work_.NotifyAll();
-      return;
+      if (upto == digest.size_bytes() || job.arriving == nullptr ||
+          !job.arriving->Has(upto)) {
+        job.waiters.push_back({std::move(done), upto});
+        ++waiting_;
+        return;
+      }
+      now = absl::OkStatus();
     }
   }
-  done(Stopped());
+  done(now);
 }
 
 absl::Status BlobFetcher::FetchAll(absl::Span<const Digest> digests) {
@@ -201,15 +254,67 @@ absl::Status BlobFetcher::FetchLarge(const Digest& digest) {
   if (store_.Contains(digest)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::unique_ptr<Upload> upload,
                    store_.StartUpload(digest));
-  RETURN_IF_ERROR(
-      source_.Fetch(digest, [&upload, &digest](absl::string_view piece) {
-        return OrWrongBytes(upload->Write(piece), digest);
-      }));
-  return Kept(digest, upload->Commit());
+  const auto arriving = std::make_shared<Arriving>(*upload);
+  {
+    MutexLock lock(mu_);
+    const auto job = jobs_.find(digest);
+    if (job != jobs_.end()) job->second.arriving = arriving;
+  }
+  absl::Status status = FetchInPieces(digest, *upload, *arriving);
+  arriving->End();
+  if (status.ok()) status = Kept(digest, upload->Commit());
+  if (!status.ok()) arriving->Retract();
+  return status;
+}
+
+absl::Status BlobFetcher::FetchInPieces(const Digest& digest, Upload& upload,
+                                        Arriving& arriving) {
+  return source_.Fetch(digest, [&](absl::string_view piece) {
+    RETURN_IF_ERROR(OrWrongBytes(upload.Write(piece), digest));
+    arriving.SetBytes(upload.written_bytes());
+    // All of it is there when it is right, not now.
+    if (upload.written_bytes() < digest.size_bytes()) {
+      Arrived(digest, upload.written_bytes());
+    }
+    return absl::OkStatus();
+  });
+}
+
+void BlobFetcher::Arrived(const Digest& digest, int64_t bytes) {
+  std::vector<Waiter> ready;
+  {
+    MutexLock lock(mu_);
+    const auto found = jobs_.find(digest);
+    if (found == jobs_.end()) return;
+    std::vector<Waiter>& waiters = found->second.waiters;
+    const auto rest = std::stable_partition(
+        waiters.begin(), waiters.end(),
+        [bytes](const Waiter& waiter) { return waiter.upto > bytes; });
+    std::move(rest, waiters.end(), std::back_inserter(ready));
+    waiters.erase(rest, waiters.end());
+    waiting_ -= static_cast<int64_t>(ready.size());
+  }
+  for (const Waiter& waiter : ready) waiter.done(absl::OkStatus());
+}
+
+std::optional<size_t> BlobFetcher::ReadArrived(const Digest& digest,
+                                               int64_t offset,
+                                               absl::Span<char> buffer,
+                                               uint64_t reader,
+                                               std::function<void()> retract) {
+  std::shared_ptr<Arriving> arriving;
+  {
+    MutexLock lock(mu_);
+    const auto job = jobs_.find(digest);
+    if (job == jobs_.end()) return std::nullopt;
+    arriving = job->second.arriving;
+  }
+  if (arriving == nullptr) return std::nullopt;
+  return arriving->Read(digest, offset, buffer, reader, std::move(retract));
 }
 
 void BlobFetcher::Finish(const Digest& digest, const absl::Status& status) {
-  std::vector<Done> waiters;
+  std::vector<Waiter> waiters;
   {
     MutexLock lock(mu_);
     const auto found = jobs_.find(digest);
@@ -220,7 +325,7 @@ void BlobFetcher::Finish(const Digest& digest, const absl::Status& status) {
     jobs_.erase(found);
   }
   if (!status.ok()) failed_.fetch_add(1);
-  for (const Done& done : waiters) done(status);
+  for (const Waiter& waiter : waiters) waiter.done(status);
 }
 
 BlobFetcher::Stats BlobFetcher::GetStats() const {

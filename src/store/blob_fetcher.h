@@ -9,6 +9,9 @@
 // DataLoss, its bytes do not hash to its digest, and were dropped;
 // ResourceExhausted with ENOSPC, the store is full of leased bytes; Cancelled,
 // after Stop(); or what the source said.
+//
+// What has come of a large blob can be read before all of it is here, and thus
+// before anybody knows that it is right: whoever does is told if it was not.
 #ifndef CASEMENT_STORE_BLOB_FETCHER_H_
 #define CASEMENT_STORE_BLOB_FETCHER_H_
 
@@ -17,6 +20,8 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
+#include <optional>
 #include <thread>  // NOLINT
 #include <vector>
 
@@ -52,7 +57,21 @@ class BlobFetcher {
   using Done = std::function<void(const absl::Status&)>;
   // Calls `done` once, in another thread or after Stop() in this one: the blob
   // is in the store, or why it is not. It must not block.
-  void Want(const Digest& digest, Done done);
+  void Want(const Digest& digest, Done done) {
+    Want(digest, digest.size_bytes(), std::move(done));
+  }
+  // The same once its first `upto` bytes can be read by ReadArrived().
+  void Want(const Digest& digest, int64_t upto, Done done);
+
+  // Whether a blob is so large that ReadArrived() ever has something of it.
+  bool ComesInPieces(const Digest& digest) const { return !IsSmall(digest); }
+  // Reads from a blob that is being fetched; nullopt if not all of these bytes
+  // have come, or none are on their way. `retract` is called, once for each
+  // `reader` and fetch, if the bytes turn out not to be the blob's or not all
+  // of them come.
+  std::optional<size_t> ReadArrived(const Digest& digest, int64_t offset,
+                                    absl::Span<char> buffer, uint64_t reader,
+                                    std::function<void()> retract);
 
   // Waits for all of them. The first error; but NotFound only if there is no
   // other, as MissingBlobsStatus() of all that the source lacks.
@@ -78,10 +97,16 @@ class BlobFetcher {
   Stats GetStats() const;
 
  private:
+  class Arriving;
+  struct Waiter {
+    Done done;
+    int64_t upto = 0;
+  };
   struct Job {
-    std::vector<Done> waiters;
-    bool is_wanted = false;   // Not only fetched ahead.
-    bool is_running = false;  // A thread has it.
+    std::vector<Waiter> waiters;
+    std::shared_ptr<Arriving> arriving;  // If it comes in pieces.
+    bool is_wanted = false;              // Not only fetched ahead.
+    bool is_running = false;             // A thread has it.
   };
 
   void Work();
@@ -93,6 +118,10 @@ class BlobFetcher {
                       int64_t& bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void FetchSmall(const std::vector<Digest>& digests);
   absl::Status FetchLarge(const Digest& digest);
+  absl::Status FetchInPieces(const Digest& digest, Upload& upload,
+                             Arriving& arriving);
+  // Those who wait for its first `bytes` bytes at most need not any more.
+  void Arrived(const Digest& digest, int64_t bytes);
   // Counts a blob whose storing had this result.
   absl::Status Kept(const Digest& digest, const absl::Status& kept);
   void Finish(const Digest& digest, const absl::Status& status);

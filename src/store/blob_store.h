@@ -128,6 +128,10 @@ class Upload {
   // upload is lost.
   virtual absl::Status Write(absl::string_view bytes) = 0;
   virtual int64_t written_bytes() const = 0;
+  // Reads what was written, not verified yet, beside Write() in another thread;
+  // fewer bytes at its end. Not after Commit() has begun.
+  virtual absl::StatusOr<size_t> Read(int64_t offset,
+                                      absl::Span<char> buffer) const = 0;
   // Verifies and publishes. InvalidArgument if the bytes do not hash to the
   // digest. Publishing a resident digest changes nothing but its LRU place.
   // Call it once, last.

@@ -102,6 +102,11 @@ class BlobStore::StoreUpload final : public Upload {
 
   int64_t written_bytes() const override { return hasher_.size_bytes(); }
 
+  absl::StatusOr<size_t> Read(int64_t offset,
+                              absl::Span<char> buffer) const override {
+    return store_.disk_.Read(fd_.get(), buffer, offset);
+  }
+
   absl::Status Commit() override {
     if (std::exchange(is_over_, true)) {
       return absl::FailedPreconditionError(

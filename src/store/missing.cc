@@ -4,10 +4,13 @@
 #include <cerrno>
 #include <optional>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/strings/cord.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
 #include "absl/types/span.h"
 #include "base/check.h"
 #include "base/status.h"
@@ -38,18 +41,27 @@ absl::Status MissingBlobsStatus(absl::Span<const Digest> missing) {
 }
 
 absl::Status AbsentBlobStatus(const Digest& digest) {
+  return AbsentBlobStatus(digest, digest.size_bytes());
+}
+
+absl::Status AbsentBlobStatus(const Digest& digest, int64_t upto) {
   absl::Status status =
       ErrnoStatusAs(absl::StatusCode::kNotFound, EIO, "the blob is not here");
-  status.SetPayload(kAbsentType, absl::Cord(digest.ToString()));
+  status.SetPayload(kAbsentType,
+                    absl::Cord(absl::StrCat(digest.ToString(), " ", upto)));
   return status;
 }
 
-std::optional<Digest> AbsentBlobOf(const absl::Status& status) {
-  const absl::optional<absl::Cord> name = status.GetPayload(kAbsentType);
-  if (!name.has_value()) return std::nullopt;
-  const absl::StatusOr<Digest> digest = Digest::Parse(std::string(*name));
-  CASEMENT_CHECK(digest.ok());
-  return *digest;
+std::optional<AbsentBlob> AbsentBlobOf(const absl::Status& status) {
+  const absl::optional<absl::Cord> payload = status.GetPayload(kAbsentType);
+  if (!payload.has_value()) return std::nullopt;
+  const std::pair<std::string, std::string> parts =
+      absl::StrSplit(std::string(*payload), ' ');
+  const absl::StatusOr<Digest> digest = Digest::Parse(parts.first);
+  AbsentBlob absent;
+  CASEMENT_CHECK(digest.ok() && absl::SimpleAtoi(parts.second, &absent.upto));
+  absent.digest = *digest;
+  return absent;
 }
 
 void AddMissing(absl::Span<const Digest> missing, absl::Status& status) {

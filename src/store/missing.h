@@ -2,6 +2,7 @@
 #ifndef CASEMENT_STORE_MISSING_H_
 #define CASEMENT_STORE_MISSING_H_
 
+#include <cstdint>
 #include <optional>
 
 #include "absl/status/status.h"
@@ -23,8 +24,14 @@ absl::Status MissingBlobsStatus(absl::Span<const Digest> missing);
 // NotFound with EIO: a blob that was promised is not here. Whoever can fetch it
 // (BlobFetcher) tries again once it has come.
 absl::Status AbsentBlobStatus(const Digest& digest);
-// The blob, if `status` is such an error.
-std::optional<Digest> AbsentBlobOf(const absl::Status& status);
+// The same where its first `upto` bytes would do.
+absl::Status AbsentBlobStatus(const Digest& digest, int64_t upto);
+// The blob, if `status` is such an error, and how much of it is needed.
+struct AbsentBlob {
+  Digest digest;
+  int64_t upto = 0;
+};
+std::optional<AbsentBlob> AbsentBlobOf(const absl::Status& status);
 
 // Adds that payload to an error.
 void AddMissing(absl::Span<const Digest> missing, absl::Status& status);

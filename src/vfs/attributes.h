@@ -93,13 +93,16 @@ struct Opened {
   std::shared_ptr<const OpenBlob> passthrough;
   // It is counted as one that can write: end it with FileSystem::Closed().
   bool writer = false;
+  // It reads a blob that is still on its way, and is counted so: end it with
+  // FileSystem::Closed().
+  bool arriving = false;
   // What goes through it is to go past the kernel's pages, and to drop those
   // that it changes.
   bool direct = false;
 };
 
 // What an open file was, when it is closed.
-enum class OpenedAs : uint8_t { kPassthrough, kWriter };
+enum class OpenedAs : uint8_t { kPassthrough, kWriter, kArriving };
 
 // What to make: a regular file, a FIFO, a socket or a device node.
 struct NewFile {

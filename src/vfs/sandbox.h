@@ -247,6 +247,11 @@ class Sandbox final : public Area,
   // AbsentBlobStatus() if it can be fetched.
   absl::StatusOr<std::shared_ptr<const OpenBlob>> OpenInput(
       const Digest& digest);
+  // Whether `digest`, which OpenInput() said this of, can be read as it comes.
+  bool IsComing(const absl::Status& status, const Digest& digest) const;
+  // AbsentBlobStatus() if these bytes of it have not.
+  absl::StatusOr<size_t> ReadComing(const FileNode& file, const Digest& digest,
+                                    int64_t offset, absl::Span<char> buffer);
   absl::StatusOr<std::shared_ptr<ScratchFile>> CopyOnWrite(const Digest& digest,
                                                            int64_t keep_bytes);
   // Runs `write` on the scratch bytes, again if they became a blob meanwhile.

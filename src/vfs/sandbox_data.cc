@@ -2,6 +2,7 @@
 // write.
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <limits>
 #include <utility>
@@ -145,9 +146,31 @@ absl::StatusOr<size_t> Sandbox::Read(Node& node, int64_t offset,
   ASSIGN_OR_RETURN(FileNode* const file, AsFile(node));
   ASSIGN_OR_RETURN(const Source source, SourceOf(*file));
   if (source.scratch != nullptr) return source.scratch->Read(offset, buffer);
-  ASSIGN_OR_RETURN(const std::shared_ptr<const OpenBlob> blob,
-                   OpenInput(*source.blob));
-  return ReadBlob(*blob, offset, buffer);
+  const absl::StatusOr<std::shared_ptr<const OpenBlob>> blob =
+      OpenInput(*source.blob);
+  if (blob.ok()) return ReadBlob(**blob, offset, buffer);
+  if (!IsComing(blob.status(), *source.blob)) return blob.status();
+  return ReadComing(*file, *source.blob, offset, buffer);
+}
+
+bool Sandbox::IsComing(const absl::Status& status, const Digest& digest) const {
+  return AbsentBlobOf(status).has_value() &&
+         context_.fetcher->ComesInPieces(digest);
+}
+
+absl::StatusOr<size_t> Sandbox::ReadComing(const FileNode& file,
+                                           const Digest& digest, int64_t offset,
+                                           absl::Span<char> buffer) {
+  // The kernel keeps the pages, which may be wrong.
+  const auto retract = [notifier = &context_.notifier, id = file.id] {
+    notifier->InvalidateNode(id);
+  };
+  const std::optional<size_t> got =
+      context_.fetcher->ReadArrived(digest, offset, buffer, file.id, retract);
+  if (got.has_value()) return *got;
+  return AbsentBlobStatus(digest,
+                          std::min(offset + static_cast<int64_t>(buffer.size()),
+                                   digest.size_bytes()));
 }
 
 absl::StatusOr<size_t> Sandbox::Write(Node& node, int64_t offset,
@@ -318,8 +341,18 @@ absl::StatusOr<Opened> Sandbox::Open(Node& node, InodeId id,
   while (true) {
     ASSIGN_OR_RETURN(const Source source, SourceToOpen(*file, id));
     std::shared_ptr<const OpenBlob> blob;
+    absl::Status coming;
     if (source.blob.has_value()) {
-      ASSIGN_OR_RETURN(blob, OpenInput(*source.blob));
+      absl::StatusOr<std::shared_ptr<const OpenBlob>> opened =
+          OpenInput(*source.blob);
+      if (opened.ok()) {
+        blob = *std::move(opened);
+      } else if (IsComing(opened.status(), *source.blob)) {
+        coming = opened.status();
+        context_.fetcher->Want(*source.blob, [](const absl::Status&) {});
+      } else {
+        return opened.status();
+      }
     }
     MutexLock lock(mu_);
     RETURN_IF_ERROR(CheckAliveLocked(*file));
@@ -333,6 +366,13 @@ absl::StatusOr<Opened> Sandbox::Open(Node& node, InodeId id,
         if (!CanServeOutdatedLocked(*file)) return RebornLocked(*file);
         return Opened{.direct = true};
       }
+    }
+    // The kernel would not have it both ways.
+    if (!coming.ok() && file->passthrough_opens > 0) return coming;
+    if (!coming.ok() || file->arriving_opens > 0) {
+      ++file->arriving_opens;
+      ++open_files_;
+      return Opened{.arriving = true};
     }
     if (blob == nullptr) continue;
     ++file->passthrough_opens;
@@ -350,6 +390,10 @@ void Sandbox::Closed(Node& node, InodeId id, OpenedAs as) {
     case OpenedAs::kPassthrough:
       CASEMENT_CHECK(id == file.id && file.passthrough_opens > 0);
       --file.passthrough_opens;
+      return;
+    case OpenedAs::kArriving:
+      CASEMENT_CHECK(file.arriving_opens > 0);
+      --file.arriving_opens;
       return;
     case OpenedAs::kWriter:
       CASEMENT_CHECK(file.writers > 0);

@@ -108,6 +108,9 @@ struct FileNode final : SandboxNode {
   // Files open in passthrough mode, all of them under `id`. The kernel allows
   // no other way of opening that number meanwhile.
   uint32_t passthrough_opens = 0;
+  // Files open since before all of their blob had come; while there are any,
+  // `id` cannot be opened in passthrough mode.
+  uint32_t arriving_opens = 0;
   // Files open for writing, mapped ones included: until the last mapping goes
   // the kernel keeps the file open. Counted in passthrough mode only; in cached
   // mode opens are not seen.

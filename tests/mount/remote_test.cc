@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <memory>
 #include <string>
@@ -17,6 +18,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
+#include "base/unique_fd.h"
 #include "model/directory.h"
 #include "mount/data_paths.h"
 #include "mount/read_errno.h"
@@ -31,7 +33,7 @@ using ::testing::HasSubstr;
 
 constexpr int64_t kMiB = int64_t{1} << 20;
 // How long the remote cache may take (--remote-timeout).
-constexpr int kTimeoutSeconds = 2;
+constexpr int kTimeoutSeconds = 4;
 
 // A child that reads `path`; it exits with 0 or the errno.
 pid_t StartReader(const std::string& path) {
@@ -194,6 +196,67 @@ TEST_P(Remote, AFileIsFetchedOnceHoweverManyReadIt) {
     for (const pid_t reader : readers) EXPECT_EQ(WaitForExit(reader), 0);
     EXPECT_EQ(Fetched(), before + 1);
   }
+}
+
+// What `fd` has at `offset`.
+std::string ReadAt(int fd, int64_t offset, size_t size) {
+  std::string bytes(size, '-');
+  const ssize_t got = pread(fd, bytes.data(), size, offset);
+  return got < 0 ? absl::StrCat("errno ", errno) : bytes.substr(0, got);
+}
+
+TEST_P(Remote, ALargeFileIsReadWhileItComes) {
+  const std::string bytes = BytesOf(0, 24 * kMiB);
+  const std::string path = Create(PutTree(1, 24 * kMiB)) + "/0";
+  const int fetched = Fetched();
+  proxy_.BlockAfter(12 * kMiB);
+  UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_TRUE(fd.valid()) << errno;
+  for (const int64_t offset : {int64_t{0}, kMiB, int64_t{5}}) {
+    EXPECT_TRUE(ReadAt(fd.get(), offset, kMiB) == bytes.substr(offset, kMiB))
+        << offset;
+  }
+  void* const map =
+      mmap(nullptr, kMiB, PROT_READ, MAP_SHARED, fd.get(), 4 * kMiB);
+  ASSERT_NE(map, MAP_FAILED);
+  EXPECT_EQ(memcmp(map, bytes.data() + 4 * kMiB, kMiB), 0);
+  munmap(map, kMiB);
+  EXPECT_EQ(Fetched(), fetched);
+  const pid_t reader = StartReader(path);
+  WaitUntilSomeoneWaits(2);  // Whoever opened it first, and the reader.
+  EXPECT_EQ(Fetched(), fetched);
+  proxy_.Unblock();
+  EXPECT_EQ(WaitForExit(reader), 0);
+  EXPECT_TRUE(ReadAt(fd.get(), 0, bytes.size()) == bytes);
+  EXPECT_EQ(Fetched(), fetched + 1);
+  // G4: another can open it beside, and after, and write to it.
+  EXPECT_TRUE(ReadFile(path) == bytes);
+  fd.Reset();
+  EXPECT_TRUE(ReadFile(path) == bytes);
+  WriteFile(path, "written");
+  EXPECT_EQ(ReadFile(path), "written");
+}
+
+// G9
+TEST_P(Remote, WhatCameOfAFileThatProvesWrongIsForgotten) {
+  const std::string bytes = BytesOf(0, 24 * kMiB);
+  const Digest digest = Put(bytes);
+  const std::string path = Create(PutTree(1, 24 * kMiB)) + "/0";
+  ASSERT_EQ(chmod(FileOf(digest).c_str(), 0644), 0);
+  const UniqueFd file(open(FileOf(digest).c_str(), O_WRONLY | O_CLOEXEC));
+  ASSERT_EQ(pwrite(file.get(), "wrong", 5, 0), 5);
+  proxy_.BlockAfter(12 * kMiB);
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_TRUE(fd.valid()) << errno;
+  EXPECT_EQ(ReadAt(fd.get(), 0, 5), "wrong") << "nobody could know";
+  proxy_.Unblock();
+  EXPECT_EQ(ReadAt(fd.get(), 24 * kMiB - 5, 5), absl::StrCat("errno ", EIO));
+  ASSERT_EQ(pwrite(file.get(), bytes.data(), 5, 0), 5);
+  // The notification may still be on its way.
+  for (int i = 0; i < 1000 && ReadAt(fd.get(), 0, 5) == "wrong"; ++i) {
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  EXPECT_TRUE(ReadAt(fd.get(), 0, bytes.size()) == bytes);
 }
 
 TEST_P(Remote, WhileItHangsOthersGoOnAndWhoWaitsCanBeKilled) {

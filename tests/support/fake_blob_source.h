@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -50,9 +51,15 @@ class FakeBlobSource final : public BlobSource {
     MutexLock lock(mu_);
     is_paused_ = true;
   }
+  // A Fetch() waits once it has given at least so many bytes, until Resume().
+  void PauseAfter(int64_t bytes) {
+    MutexLock lock(mu_);
+    pause_after_ = bytes;
+  }
   void Resume() {
     MutexLock lock(mu_);
     is_paused_ = false;
+    pause_after_.reset();
     changed_.NotifyAll();
   }
   void WaitForCalls(int count) {
@@ -119,6 +126,12 @@ class FakeBlobSource final : public BlobSource {
       absl::Status status = sink(left.substr(0, kPieceBytes));
       if (!status.ok()) return status;
       left.remove_prefix(std::min(left.size(), kPieceBytes));
+      MutexLock lock(mu_);
+      const auto given = static_cast<int64_t>(bytes->size() - left.size());
+      while (pause_after_.value_or(given + 1) <= given && !is_cancelled_) {
+        changed_.Wait(mu_);
+      }
+      if (is_cancelled_) return absl::CancelledError("cancelled");
     }
     return absl::OkStatus();
   }
@@ -166,6 +179,7 @@ class FakeBlobSource final : public BlobSource {
   absl::Status error_ ABSL_GUARDED_BY(mu_);
   int calls_ ABSL_GUARDED_BY(mu_) = 0;
   bool is_paused_ ABSL_GUARDED_BY(mu_) = false;
+  std::optional<int64_t> pause_after_ ABSL_GUARDED_BY(mu_);
   bool is_cancelled_ ABSL_GUARDED_BY(mu_) = false;
   CondVar changed_;
 };

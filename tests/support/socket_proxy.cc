@@ -138,6 +138,10 @@ void SocketProxy::Pass(const ConnectionPtr& connection, bool to_server) {
     }
     if (!SendAll(to, under_way.front().bytes)) break;
     bytes -= under_way.front().bytes.size();
+    if (!to_server && until_blocked_ > 0) {
+      until_blocked_ -= static_cast<int64_t>(under_way.front().bytes.size());
+      if (until_blocked_ <= 0) is_blocked_ = true;
+    }
     under_way.pop_front();
   }
   shutdown(to, SHUT_WR);

@@ -32,7 +32,12 @@ class SocketProxy {
   }
   // Nothing arrives any more, until Unblock().
   void Block() { is_blocked_ = true; }
-  void Unblock() { is_blocked_ = false; }
+  // The same once so many bytes more have come from the server.
+  void BlockAfter(int64_t bytes) { until_blocked_ = bytes; }
+  void Unblock() {
+    until_blocked_ = 0;
+    is_blocked_ = false;
+  }
   // Breaks all connections, and those to come, until Mend().
   void Cut();
   void Mend() { is_cut_ = false; }
@@ -52,6 +57,7 @@ class SocketProxy {
   UniqueFd listener_;
   std::atomic<int64_t> delay_ns_{0};
   std::atomic<bool> is_blocked_{false};
+  std::atomic<int64_t> until_blocked_{0};
   std::atomic<bool> is_cut_{false};
   std::atomic<bool> is_ending_{false};
   Mutex mu_;

@@ -1,7 +1,9 @@
 #include "store/blob_fetcher.h"
 
+#include <atomic>
 #include <cerrno>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -90,6 +92,83 @@ TEST_P(BlobFetcherSizeTest, FetchesABlobOnceHoweverManyAsk) {
   EXPECT_EQ(fetcher_->GetStats().fetched_bytes, GetParam());
   EXPECT_EQ(fetcher_->GetStats().waiting, 0);
   EXPECT_EQ(*store_->Read(digest, kLargeBytes), BytesOf(1, GetParam()));
+}
+
+// Counts how often readers were told that what they read was wrong.
+class BlobFetcherPiecesTest : public BlobFetcherTest {
+ protected:
+  // The bytes of a blob that has 1,000,000, by 100,000 a piece.
+  std::optional<std::string> ReadArrived(const Digest& digest, int64_t offset,
+                                         size_t size, uint64_t reader = 1) {
+    std::string bytes(size, '-');
+    const auto got =
+        fetcher_->ReadArrived(digest, offset, absl::MakeSpan(&bytes[0], size),
+                              reader, [this] { ++retracted_; });
+    if (!got.has_value()) return std::nullopt;
+    return bytes.substr(0, *got);
+  }
+
+  std::atomic<int> retracted_{0};
+};
+
+TEST_F(BlobFetcherPiecesTest, WhatHasComeOfALargeBlobCanBeRead) {
+  const std::string bytes = BytesOf(1, kLargeBytes);
+  const Digest digest = source_.Add(bytes);
+  Start();
+  EXPECT_TRUE(fetcher_->ComesInPieces(digest));
+  EXPECT_EQ(ReadArrived(digest, 0, 10), std::nullopt) << "nobody fetches it";
+  source_.PauseAfter(300'000);
+  Answer begin;
+  Answer more;
+  Answer all;
+  fetcher_->Want(digest, all.Done());
+  fetcher_->Want(digest, 300'001, more.Done());
+  fetcher_->Want(digest, 300'000, begin.Done());
+  EXPECT_TRUE(begin.Wait().ok());
+  EXPECT_EQ(ReadArrived(digest, 299'990, 10), bytes.substr(299'990, 10));
+  EXPECT_EQ(ReadArrived(digest, 299'990, 11), std::nullopt);
+  EXPECT_EQ(more.count() + all.count(), 0);
+  EXPECT_FALSE(store_->Contains(digest));
+  source_.Resume();
+  EXPECT_TRUE(more.Wait().ok());
+  EXPECT_TRUE(all.Wait().ok());
+  EXPECT_TRUE(store_->Contains(digest));
+  EXPECT_EQ(ReadArrived(digest, 0, 10), std::nullopt) << "it is in the store";
+  EXPECT_EQ(retracted_, 0);
+  EXPECT_EQ(fetcher_->GetStats().waiting, 0);
+}
+
+// G9
+TEST_F(BlobFetcherPiecesTest, ReadersOfWrongBytesAreToldOnceEach) {
+  const Digest digest = Digest::Of(BytesOf(1, kLargeBytes));
+  source_.AddWrong(digest, BytesOf(2, kLargeBytes));
+  Start();
+  source_.PauseAfter(300'000);
+  Answer begin;
+  Answer all;
+  fetcher_->Want(digest, 100'000, begin.Done());
+  fetcher_->Want(digest, all.Done());
+  EXPECT_TRUE(begin.Wait().ok());
+  for (const uint64_t reader : {1, 1, 2}) {
+    EXPECT_NE(ReadArrived(digest, 0, 10, reader), std::nullopt);
+  }
+  EXPECT_EQ(retracted_, 0);
+  source_.Resume();
+  EXPECT_TRUE(absl::IsDataLoss(all.Wait()));
+  EXPECT_EQ(retracted_, 2);
+  EXPECT_EQ(ReadArrived(digest, 0, 10), std::nullopt);
+}
+
+TEST_F(BlobFetcherPiecesTest, AtItsEndReadersAreToldAsWell) {
+  const Digest digest = source_.Add(BytesOf(1, kLargeBytes));
+  Start();
+  source_.PauseAfter(300'000);
+  Answer begin;
+  fetcher_->Want(digest, 100'000, begin.Done());
+  EXPECT_TRUE(begin.Wait().ok());
+  EXPECT_NE(ReadArrived(digest, 0, 10), std::nullopt);
+  fetcher_.reset();
+  EXPECT_EQ(retracted_, 1);
 }
 
 TEST_F(BlobFetcherTest, WhatIsHereIsNotFetched) {
