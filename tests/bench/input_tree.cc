@@ -157,11 +157,11 @@ std::string TreeFileName(int number) {
                          number % kFilesInDirectory);
 }
 
-void MakeTree(const std::string& top, int files) {
+void MakeTree(const std::string& top, int files, int bytes) {
   for (int i = 0; i < files; ++i) {
     const fs::path path = fs::path(top) / TreeFileName(i);
     if (i % kFilesInDirectory == 0) fs::create_directories(path.parent_path());
-    WriteFile(path, absl::StrFormat("%-100d", i));
+    WriteFile(path, absl::StrFormat("%-*d", bytes, i));
   }
 }
 

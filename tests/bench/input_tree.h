@@ -28,8 +28,8 @@ struct InputTree {
 // Everything below a directory. Ends the program if it cannot be read.
 InputTree ScanTree(const std::string& top);
 
-// `files` files of 100 bytes, 50 in a directory: d0000/f00.h...
-void MakeTree(const std::string& top, int files);
+// `files` files of so many bytes, 50 in a directory: d0000/f00.h...
+void MakeTree(const std::string& top, int files, int bytes = 100);
 // How the `number`th of them is called.
 std::string TreeFileName(int number);
 
