@@ -29,6 +29,27 @@ bool ChangesNothing(const AttributeChange& change) {
 
 absl::Status Stale() { return ErrnoStatus(ESTALE, "the sandbox is gone"); }
 
+// That the names of children are where they are said to be kept.
+void CheckNames(const DirectoryNode& directory) {
+  const DirectoryNode::Names& names = directory.names();
+  CASEMENT_CHECK(names.positions.size() == names.added.size());
+  CASEMENT_CHECK(names.added.size() <= directory.children.size());
+  for (const auto& [position, name] : names.added) {
+    CASEMENT_CHECK(names.positions.at(name) == position);
+  }
+  for (const auto& [name, child] : directory.children) {
+    const auto added = names.positions.find(name);
+    if (added != names.positions.end()) {
+      CASEMENT_CHECK(names.added.at(added->second).data() == name.data());
+      continue;
+    }
+    const size_t index = directory.base->directory().Find(name).value();
+    const auto& entry = directory.base->directory().entries()[index];
+    CASEMENT_CHECK(entry.name.data() == name.data());
+    CASEMENT_CHECK(!names.hidden.contains(static_cast<uint32_t>(index)));
+  }
+}
+
 }  // namespace
 
 Sandbox::Sandbox(const SandboxContext& context, const SandboxSpec& spec,
@@ -43,8 +64,7 @@ Sandbox::Sandbox(const SandboxContext& context, const SandboxSpec& spec,
 
 void Sandbox::Start() {
   MutexLock lock(mu_);
-  root_ = std::make_shared<DirectoryNode>(context_.nodes.NewId(),
-                                          shared_from_this());
+  root_ = MakeNode<DirectoryNode>(context_.nodes.NewId(), shared_from_this());
   root_->number = root_->base_number = first_number_;
   root_->base = inputs_.root().get();
   ShowInputLocked(*root_);
@@ -65,13 +85,12 @@ void Sandbox::Kill() {
   for (size_t i = 0; i < dropped.size(); ++i) {
     if (dropped[i]->is_file()) {
       auto& file = static_cast<FileNode&>(*dropped[i]);
-      file.scratch = nullptr;
-      file.published = nullptr;
+      file.DropBytes();
     }
     if (!dropped[i]->is_directory()) continue;
     auto& directory = static_cast<DirectoryNode&>(*dropped[i]);
     for (auto& [name, child] : directory.children) {
-      dropped.push_back(std::move(child.node));
+      dropped.push_back(std::move(child));
     }
     directory.children.clear();
   }
@@ -119,7 +138,9 @@ void Sandbox::SettleLocked(const SandboxNode& node) const {
   if (node.lookups > 0) context_.notifier.Settle(node.id);
   if (!node.is_file()) return;
   const auto& file = static_cast<const FileNode&>(node);
-  if (file.reborn_lookups > 0) context_.notifier.Settle(file.reborn_id);
+  if (file.writing().reborn_lookups > 0) {
+    context_.notifier.Settle(file.writing().reborn_id);
+  }
 }
 
 void Sandbox::TouchLocked(DirectoryNode& directory) {
@@ -137,16 +158,16 @@ Sandbox::NodePtr Sandbox::MakeInputLocked(DirectoryNode& directory,
   timespec mtime = MtimeOf(entry.properties);
   switch (entry.type) {
     case EntryType::kFile:
-      node = std::make_shared<FileNode>(id, shared_from_this());
+      node = MakeNode<FileNode>(id, shared_from_this());
       break;
     case EntryType::kSymlink: {
-      auto symlink = std::make_shared<SymlinkNode>(id, shared_from_this());
+      auto symlink = MakeNode<SymlinkNode>(id, shared_from_this());
       symlink->target = std::string(entry.target);
       node = std::move(symlink);
       break;
     }
     case EntryType::kDirectory: {
-      auto child = std::make_shared<DirectoryNode>(id, shared_from_this());
+      auto child = MakeNode<DirectoryNode>(id, shared_from_this());
       child->base = directory.base->child(index).get();
       child->base_number = numbers.below;
       child->subdirectories = DirectoriesIn(child->base->directory());
@@ -162,16 +183,14 @@ Sandbox::NodePtr Sandbox::MakeInputLocked(DirectoryNode& directory,
   node->atime = node->mtime = node->ctime = mtime;
   node->home = &directory;
   node->input = &entry;
-  directory.children.emplace(
-      std::string(entry.name),
-      DirectoryNode::Child{node, DirectoryNode::PositionOf(index)});
+  directory.children.emplace(entry.name, node);
   return node;
 }
 
 Sandbox::NodePtr Sandbox::FindChildLocked(DirectoryNode& directory,
                                           absl::string_view name) {
   const auto known = directory.children.find(name);
-  if (known != directory.children.end()) return known->second.node;
+  if (known != directory.children.end()) return known->second;
   if (directory.base == nullptr) return nullptr;
   const std::optional<size_t> index = directory.base->directory().Find(name);
   if (!index.has_value() ||
@@ -202,10 +221,10 @@ Attributes Sandbox::ShowLocked(const SandboxNode& node) const {
   } else if (node.is_file()) {
     const auto& file = static_cast<const FileNode&>(node);
     // A change through one of two numbers must be seen through the other.
-    shown.cacheable = file.reborn_id == 0;
-    if (file.scratch != nullptr) {
-      shown.size = file.scratch->size();
-      shown.blocks = file.scratch->blocks();
+    shown.cacheable = file.writing().reborn_id == 0;
+    if (file.writing().scratch != nullptr) {
+      shown.size = file.writing().scratch->size();
+      shown.blocks = file.writing().scratch->blocks();
     } else {
       shown.size = file.digest().size_bytes();
       shown.blocks = BlocksOf(shown.size);
@@ -222,7 +241,7 @@ Entry Sandbox::AnswerLocked(const NodePtr& node) {
   if (node->is_file()) {
     auto& file = static_cast<FileNode&>(*node);
     id = file.current_id();
-    if (file.reborn_id != 0) lookups = &file.reborn_lookups;
+    if (id != node->id) lookups = &file.mutable_writing().reborn_lookups;
   }
   if ((*lookups)++ == 0) {
     context_.nodes.InsertAs(id, node);
@@ -247,10 +266,12 @@ absl::StatusOr<Entry> Sandbox::Lookup(Node& directory, absl::string_view name) {
 }
 
 void Sandbox::Forget(Node& node, InodeId id, uint64_t count) {
-  const NodePtr keep = static_cast<SandboxNode&>(node).shared_from_this();
+  const NodePtr keep(&static_cast<SandboxNode&>(node));
   MutexLock lock(mu_);
   uint64_t* lookups = &node.lookups;
-  if (id != node.id) lookups = &static_cast<FileNode&>(node).reborn_lookups;
+  if (id != node.id) {
+    lookups = &static_cast<FileNode&>(node).mutable_writing().reborn_lookups;
+  }
   CASEMENT_CHECK(count <= *lookups);
   *lookups -= count;
   if (*lookups > 0) return;
@@ -260,7 +281,7 @@ void Sandbox::Forget(Node& node, InodeId id, uint64_t count) {
 }
 
 void Sandbox::DropIfCleanLocked(SandboxNode& node) {
-  NodePtr keep = node.shared_from_this();
+  NodePtr keep(&node);
   // A directory that loses its last child here may be dropped in turn.
   while (keep->home != nullptr && !keep->changed && keep->lookups == 0) {
     if (keep->is_file() && (static_cast<FileNode&>(*keep).all_lookups() > 0 ||
@@ -276,7 +297,7 @@ void Sandbox::DropIfCleanLocked(SandboxNode& node) {
     }
     DirectoryNode& home = *keep->home;
     home.children.erase(keep->input->name);
-    keep = home.shared_from_this();
+    keep = NodePtr(&home);
   }
 }
 
@@ -298,8 +319,9 @@ absl::Status Sandbox::CheckInputWritableLocked(const SandboxNode& node,
 
 bool Sandbox::EndsFailedWriteLocked(SandboxNode& node, int64_t size) {
   auto& file = static_cast<FileNode&>(node);
-  return std::exchange(file.direct_write_failed, false) &&
-         ShowLocked(node).size == size;
+  const bool failed = file.direct_write_failed;
+  file.direct_write_failed = false;
+  return failed && ShowLocked(node).size == size;
 }
 
 absl::StatusOr<Attributes> Sandbox::SetAttributes(Node& node,
@@ -404,7 +426,7 @@ absl::Status Sandbox::List(Node& node, uint64_t position,
   }
   for (auto name = directory.names().added.upper_bound(position);
        name != directory.names().added.end(); ++name) {
-    const SandboxNode& child = *directory.children.at(name->second).node;
+    const SandboxNode& child = *directory.children.at(name->second);
     if (!sink({.name = name->second,
                .number = child.number,
                .mode = child.mode & S_IFMT,
@@ -417,10 +439,7 @@ absl::Status Sandbox::List(Node& node, uint64_t position,
 
 void Sandbox::AddNameLocked(const Spot& spot, const NodePtr& node) {
   DirectoryNode& directory = spot.directory;
-  const uint64_t position = directory.mutable_names().next_position--;
-  directory.children.emplace(std::string(spot.name),
-                             DirectoryNode::Child{node, position});
-  directory.mutable_names().added.emplace(position, std::string(spot.name));
+  directory.children.emplace(directory.mutable_names().Add(spot.name), node);
   if (node->is_directory()) ++directory.subdirectories;
   node->home = &directory;
   MarkChangedLocked(*node);
@@ -430,12 +449,11 @@ void Sandbox::AddNameLocked(const Spot& spot, const NodePtr& node) {
 void Sandbox::RemoveNameLocked(const Spot& spot) {
   DirectoryNode& directory = spot.directory;
   const auto child = directory.children.find(spot.name);
-  const NodePtr node = child->second.node;
-  const uint64_t position = child->second.position;
+  const NodePtr node = std::move(child->second);
   directory.children.erase(child);
-  if (directory.mutable_names().added.erase(position) == 0) {
-    directory.mutable_names().hidden.insert(
-        static_cast<uint32_t>(position - DirectoryNode::PositionOf(0)));
+  if (!directory.mutable_names().Remove(spot.name)) {
+    directory.mutable_names().hidden.insert(static_cast<uint32_t>(
+        directory.base->directory().Find(spot.name).value()));
   }
   if (node->is_directory()) --directory.subdirectories;
   node->changed = true;
@@ -493,8 +511,8 @@ absl::StatusOr<Entry> Sandbox::AddNewLocked(const Place& place,
 
 absl::StatusOr<Entry> Sandbox::MakeDirectory(Place place, uint32_t mode,
                                              const Caller& caller) {
-  auto node = std::make_shared<DirectoryNode>(context_.nodes.NewId(),
-                                              shared_from_this());
+  auto node =
+      MakeNode<DirectoryNode>(context_.nodes.NewId(), shared_from_this());
   MutexLock lock(mu_);
   return AddNewLocked(place, node, S_IFDIR | (mode & kPermissionBits), caller);
 }
@@ -504,15 +522,14 @@ absl::StatusOr<Entry> Sandbox::MakeFile(Place place, const NewFile& file,
   if (!S_ISREG(file.mode)) {
     // The kernel has checked that the caller may make device nodes, and opens
     // none: the mount is nodev.
-    auto node = std::make_shared<SpecialNode>(context_.nodes.NewId(),
-                                              shared_from_this());
+    auto node =
+        MakeNode<SpecialNode>(context_.nodes.NewId(), shared_from_this());
     node->device = file.device;
     MutexLock lock(mu_);
     return AddNewLocked(place, node, file.mode, caller);
   }
-  auto node =
-      std::make_shared<FileNode>(context_.nodes.NewId(), shared_from_this());
-  ASSIGN_OR_RETURN(node->scratch,
+  auto node = MakeNode<FileNode>(context_.nodes.NewId(), shared_from_this());
+  ASSIGN_OR_RETURN(node->mutable_writing().scratch,
                    ScratchFile::Create(context_.store, Budget()));
   MutexLock lock(mu_);
   return AddNewLocked(place, node, file.mode, caller);
@@ -520,9 +537,8 @@ absl::StatusOr<Entry> Sandbox::MakeFile(Place place, const NewFile& file,
 
 absl::StatusOr<Entry> Sandbox::MakeTemporary(Node& directory, uint32_t mode,
                                              const Caller& caller) {
-  auto node =
-      std::make_shared<FileNode>(context_.nodes.NewId(), shared_from_this());
-  ASSIGN_OR_RETURN(node->scratch,
+  auto node = MakeNode<FileNode>(context_.nodes.NewId(), shared_from_this());
+  ASSIGN_OR_RETURN(node->mutable_writing().scratch,
                    ScratchFile::Create(context_.store, Budget()));
   MutexLock lock(mu_);
   ASSIGN_OR_RETURN(const Spot spot, SpotLocked({directory, ""}));
@@ -541,15 +557,14 @@ absl::StatusOr<Entry> Sandbox::MakeSymlink(Place place,
   if (target.size() > kSymlinkTargetBytesMax) {
     return ErrnoStatus(ENAMETOOLONG, "target of ", target.size(), " bytes");
   }
-  auto node =
-      std::make_shared<SymlinkNode>(context_.nodes.NewId(), shared_from_this());
+  auto node = MakeNode<SymlinkNode>(context_.nodes.NewId(), shared_from_this());
   node->target = std::string(target);
   MutexLock lock(mu_);
   return AddNewLocked(place, node, S_IFLNK | 0777, caller);
 }
 
 absl::StatusOr<Entry> Sandbox::Link(Node& node, Place place) {
-  const NodePtr target = static_cast<SandboxNode&>(node).shared_from_this();
+  const NodePtr target(&static_cast<SandboxNode&>(node));
   MutexLock lock(mu_);
   ASSIGN_OR_RETURN(const Spot spot, SpotLocked(place));
   RETURN_IF_ERROR(CheckAliveLocked(*target));
@@ -637,10 +652,10 @@ absl::Status Sandbox::Rename(Place from, Place to, unsigned flags,
     return ErrnoStatus(EINVAL, "rename with flags ", flags);
   }
   // What overlayfs leaves behind: a character device 0:0.
-  std::shared_ptr<SpecialNode> whiteout;
+  boost::intrusive_ptr<SpecialNode> whiteout;
   if ((flags & RENAME_WHITEOUT) != 0) {
-    whiteout = std::make_shared<SpecialNode>(context_.nodes.NewId(),
-                                             shared_from_this());
+    whiteout =
+        MakeNode<SpecialNode>(context_.nodes.NewId(), shared_from_this());
   }
   MutexLock lock(mu_);
   ASSIGN_OR_RETURN(const Spot source, SpotLocked(from));
@@ -704,12 +719,12 @@ void Sandbox::CheckInvariants() const {
   while (!walk.empty()) {
     const DirectoryNode& directory = *walk.back();
     walk.pop_back();
-    CASEMENT_CHECK(directory.names().added.size() <= directory.children.size());
+    CheckNames(directory);
     for (const auto& [name, child] : directory.children) {
-      const SandboxNode& node = *child.node;
+      const SandboxNode& node = *child;
       if (!node.changed) {
         CASEMENT_CHECK(node.home == &directory && node.input->name == name);
-        CASEMENT_CHECK(directory.names().added.count(child.position) == 0);
+        CASEMENT_CHECK(!directory.names().positions.contains(name));
       } else {
         CASEMENT_CHECK(directory.below_changed);
       }

@@ -41,7 +41,9 @@ Sandbox::Source Sandbox::SourceLocked(FileNode& file) {
       inputs_read_.push_back(file.input->digest);
     }
   }
-  if (file.scratch != nullptr) return {.scratch = file.scratch};
+  if (file.writing().scratch != nullptr) {
+    return {.scratch = file.writing().scratch};
+  }
   return {.blob = file.digest()};
 }
 
@@ -86,7 +88,7 @@ absl::StatusOr<std::shared_ptr<ScratchFile>> Sandbox::WritableData(
     MutexLock lock(mu_);
     while (file.copying) copied_.Wait(mu_);
     RETURN_IF_ERROR(CheckAliveLocked(file));
-    if (file.scratch != nullptr) return file.scratch;
+    if (file.writing().scratch != nullptr) return file.writing().scratch;
     // Whoever is not root was stopped by the mode already.
     RETURN_IF_ERROR(CheckInputWritableLocked(file, /*caller_uid=*/0));
     file.copying = true;
@@ -100,8 +102,8 @@ absl::StatusOr<std::shared_ptr<ScratchFile>> Sandbox::WritableData(
   copied_.NotifyAll();
   RETURN_IF_ERROR(CheckAliveLocked(file));
   RETURN_IF_ERROR(scratch.status());
-  file.scratch = *scratch;
-  published = std::move(file.published);
+  file.mutable_writing().scratch = *scratch;
+  published = std::move(file.mutable_writing().published);
   return scratch;
 }
 
@@ -123,7 +125,7 @@ Result Sandbox::WithWritable(FileNode& file, int64_t keep_bytes,
     if (!collected) return result;
     // PublishFile() is about to take the scratch file away.
     MutexLock lock(mu_);
-    while (file.scratch == *scratch && !dead_) copied_.Wait(mu_);
+    while (file.writing().scratch == *scratch && !dead_) copied_.Wait(mu_);
   }
 }
 
@@ -178,7 +180,9 @@ absl::Status Sandbox::Truncate(FileNode& file, int64_t size) {
   MutexLock lock(mu_);
   WroteLocked(file);
   // The request may have come through the number that has no pages.
-  if (file.reborn_id != 0) context_.notifier.InvalidateNode(file.reborn_id);
+  if (file.writing().reborn_id != 0) {
+    context_.notifier.InvalidateNode(file.writing().reborn_id);
+  }
   return absl::OkStatus();
 }
 
@@ -240,14 +244,14 @@ absl::Status Sandbox::Sync(Node& node) {
 
 bool Sandbox::IsOutdatedLocked(const FileNode& file, InodeId id) const {
   if (id != file.id) return false;
-  return file.passthrough_opens > 0 || file.reborn_id != 0;
+  return file.passthrough_opens > 0 || file.writing().reborn_id != 0;
 }
 
 // By its name a file that was reborn is looked up under its new number; what
 // still opens the old one has it from /proc/PID/fd or a bind mount, and would
 // only come again.
 bool Sandbox::IsOpenedWithoutItsNameLocked(const FileNode& file) const {
-  return file.reborn_lookups > 0 && file.links <= 1;
+  return file.writing().reborn_lookups > 0 && file.links <= 1;
 }
 
 bool Sandbox::CanServeOutdatedLocked(const FileNode& file) const {
@@ -256,7 +260,7 @@ bool Sandbox::CanServeOutdatedLocked(const FileNode& file) const {
 
 bool Sandbox::ReadsAsOthersLocked(const FileNode& file, InodeId id) const {
   if (id != file.id || file.passthrough_opens == 0) return false;
-  const bool unwritten = file.scratch == nullptr && !file.wrote;
+  const bool unwritten = file.writing().scratch == nullptr && !file.wrote;
   return unwritten || IsOpenedWithoutItsNameLocked(file);
 }
 
@@ -269,8 +273,8 @@ absl::StatusOr<Sandbox::Source> Sandbox::SourceToOpen(FileNode& file,
 }
 
 absl::Status Sandbox::RebornLocked(FileNode& file) {
-  if (file.reborn_id == 0) {
-    file.reborn_id = context_.nodes.NewId();
+  if (file.writing().reborn_id == 0) {
+    file.mutable_writing().reborn_id = context_.nodes.NewId();
     // What the kernel remembers of the first number is out of date.
     context_.notifier.InvalidateNode(file.id);
   }
@@ -294,7 +298,7 @@ absl::StatusOr<Opened> Sandbox::OpenForWriting(FileNode& file, InodeId id,
   if (outdated && !CanServeOutdatedLocked(file)) return RebornLocked(file);
   if ((request.flags & O_ACCMODE) == O_RDONLY)
     return Opened{.direct = outdated};
-  ++file.writers;
+  ++file.mutable_writing().writers;
   ++open_files_;
   return Opened{.writer = true, .direct = outdated};
 }
@@ -344,8 +348,8 @@ void Sandbox::Closed(Node& node, InodeId id, OpenedAs as) {
       --file.passthrough_opens;
       return;
     case OpenedAs::kWriter:
-      CASEMENT_CHECK(file.writers > 0);
-      --file.writers;
+      CASEMENT_CHECK(file.writing().writers > 0);
+      --file.mutable_writing().writers;
       return;
   }
 }
