@@ -23,6 +23,8 @@ void NodeTable::Erase(InodeId id) {
   node = std::move(found->second);
   shard.nodes.erase(found);
   size_.fetch_sub(1);
+  // A table keeps the room that it once had.
+  if (shard.nodes.size() < shard.nodes.capacity() / 8) shard.nodes.rehash(0);
 }
 
 void NodeTable::Clear() {

@@ -79,7 +79,7 @@ void Sandbox::Kill() {
   dead_ = true;
   copied_.NotifyAll();  // Nobody is to wait for what will not come.
   inputs = std::move(inputs_);
-  dropped.push_back(std::move(root_));
+  dropped.emplace_back(std::move(root_));
   // Children hold on to nothing that the kernel could still use: nodes that it
   // knows stay in the node table until it forgets them, without their bytes.
   for (size_t i = 0; i < dropped.size(); ++i) {
@@ -297,6 +297,8 @@ void Sandbox::DropIfCleanLocked(SandboxNode& node) {
     }
     DirectoryNode& home = *keep->home;
     home.children.erase(keep->input->name);
+    // A table keeps the room that it once had.
+    if (home.children.empty()) home.children = {};
     keep = NodePtr(&home);
   }
 }
