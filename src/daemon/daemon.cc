@@ -26,8 +26,8 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(
   RETURN_IF_ERROR(daemon->ChoosePaths(options));
   daemon->BuildFileSystem(options);
   RETURN_IF_ERROR(daemon->StartMount(options, std::move(ended)));
-  daemon->maintenance_ =
-      std::make_unique<Maintenance>(*daemon->store_, *daemon->sandboxes_);
+  daemon->maintenance_ = std::make_unique<Maintenance>(
+      *daemon->store_, daemon->nodes_, *daemon->sandboxes_);
   RETURN_IF_ERROR(daemon->StartControl(options));
   return daemon;
 }

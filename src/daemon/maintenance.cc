@@ -2,6 +2,8 @@
 
 #include <malloc.h>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "daemon/log.h"
 #include "daemon/memory_pressure.h"
@@ -11,11 +13,17 @@ namespace {
 
 constexpr char kPressureFile[] = "/proc/pressure/memory";
 constexpr double kPressureMax = 10;  // Percent.
+// Fewer are 2 MB, which is not worth looking through the heap for.
+constexpr int64_t kForgottenNodesMin = 10'000;
 
 }  // namespace
 
-Maintenance::Maintenance(BlobStore& store, SandboxDirectory& sandboxes)
-    : store_(store), sandboxes_(sandboxes), thread_([this] { Run(); }) {}
+Maintenance::Maintenance(BlobStore& store, const NodeTable& nodes,
+                         SandboxDirectory& sandboxes)
+    : store_(store),
+      nodes_(nodes),
+      sandboxes_(sandboxes),
+      thread_([this] { Run(); }) {}
 
 Maintenance::~Maintenance() {
   {
@@ -34,7 +42,8 @@ void Maintenance::Run() {
       if (stop_) return;
     }
     MaintainStore();
-    MaintainMemory();
+    GiveMemoryBack();
+    RelievePressure();
   }
 }
 
@@ -48,7 +57,19 @@ void Maintenance::MaintainStore() {
   last_error_ = error;
 }
 
-void Maintenance::MaintainMemory() {
+// malloc keeps what was freed, unless it lies at the end of the heap. Looking
+// for the rest takes a while, so only when a good part has gone: nodes that
+// come and go all the time need that memory again.
+void Maintenance::GiveMemoryBack() {
+  const int64_t nodes = nodes_.size();
+  nodes_peak_ = std::max(nodes_peak_, nodes);
+  const int64_t forgotten = nodes_peak_ - nodes;
+  if (forgotten < std::max(kForgottenNodesMin, nodes_peak_ / 4)) return;
+  nodes_peak_ = nodes;
+  ::malloc_trim(0);
+}
+
+void Maintenance::RelievePressure() {
   const double pressure = MemoryPressure(kPressureFile).value_or(0);
   if (pressure < kPressureMax || !sandboxes_.DropHalfOfStashes()) return;
   Log(absl::StrCat("memory is short (", pressure,

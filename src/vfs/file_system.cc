@@ -5,9 +5,9 @@
 #include "base/status.h"
 
 // The node that `id` names, or ESTALE.
-#define FIND_NODE(node, id)                                 \
-  const std::shared_ptr<Node> node##_ptr = table_.Find(id); \
-  if (node##_ptr == nullptr) return Stale();                \
+#define FIND_NODE(node, id)                                      \
+  const boost::intrusive_ptr<Node> node##_ptr = table_.Find(id); \
+  if (node##_ptr == nullptr) return Stale();                     \
   Node& node = *node##_ptr
 
 namespace casement {
@@ -25,7 +25,7 @@ absl::StatusOr<Entry> FileSystem::Lookup(InodeId parent,
 
 void FileSystem::Forget(InodeId id, uint64_t count) {
   // Nodes of a released sandbox are gone before the kernel forgets them.
-  const std::shared_ptr<Node> node = table_.Find(id);
+  const boost::intrusive_ptr<Node> node = table_.Find(id);
   if (node != nullptr) node->area->Forget(*node, id, count);
 }
 
@@ -58,7 +58,7 @@ absl::StatusOr<Opened> FileSystem::Open(InodeId id,
 }
 
 void FileSystem::Closed(InodeId id, OpenedAs as) {
-  const std::shared_ptr<Node> node = table_.Find(id);
+  const boost::intrusive_ptr<Node> node = table_.Find(id);
   if (node != nullptr) node->area->Closed(*node, id, as);
 }
 

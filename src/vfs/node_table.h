@@ -23,14 +23,14 @@ class NodeTable {
   // The first of `count` fresh st_ino numbers.
   uint64_t NewNumbers(uint64_t count) { return next_number_.fetch_add(count); }
 
-  void Insert(const std::shared_ptr<Node>& node);
+  void Insert(const boost::intrusive_ptr<Node>& node);
   // Under a second number: see Sandbox::Reborn.
-  void InsertAs(InodeId id, const std::shared_ptr<Node>& node);
+  void InsertAs(InodeId id, const boost::intrusive_ptr<Node>& node);
   void Erase(InodeId id);
   // For the end: nodes and their areas hold each other.
   void Clear();
   // Null if there is no such node, or no more.
-  std::shared_ptr<Node> Find(InodeId id) const;
+  boost::intrusive_ptr<Node> Find(InodeId id) const;
   int64_t size() const { return size_.load(std::memory_order_relaxed); }
 
  private:
@@ -38,7 +38,7 @@ class NodeTable {
   static constexpr size_t kShards = 64;
   struct alignas(64) Shard {
     mutable Mutex mu;
-    absl::flat_hash_map<InodeId, std::shared_ptr<Node>> nodes
+    absl::flat_hash_map<InodeId, boost::intrusive_ptr<Node>> nodes
         ABSL_GUARDED_BY(mu);
   };
   Shard& ShardOf(InodeId id) { return shards_[id % kShards]; }

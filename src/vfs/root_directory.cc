@@ -15,14 +15,14 @@ RootDirectory::RootDirectory(
       children_(std::move(children)) {}
 
 void RootDirectory::Start() {
-  nodes_.Insert(std::make_shared<Node>(kRootId, shared_from_this()));
+  nodes_.Insert(MakeNode<Node>(kRootId, shared_from_this()));
 }
 
 absl::StatusOr<Entry> RootDirectory::Lookup(Node& directory,
                                             absl::string_view name) {
   for (const auto& [child_name, id] : children_) {
     if (child_name != name) continue;
-    const std::shared_ptr<Node> child = nodes_.Find(id);
+    const boost::intrusive_ptr<Node> child = nodes_.Find(id);
     ASSIGN_OR_RETURN(const Attributes attributes,
                      child->area->GetAttributes(*child));
     return Entry{.id = id, .attributes = attributes};

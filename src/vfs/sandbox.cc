@@ -18,11 +18,12 @@ constexpr uint32_t kPermissionBits = 07777;
 // ext4 keeps shorter targets in the inode, without a block.
 constexpr int64_t kInlineTargetBytes = 60;
 
-// The file that has a second number, if it is one.
-FileNode* RebornOrNull(SandboxNode& node) {
+// Null if it is no file that has a second number.
+FileNode::Names* RebornNamesOf(SandboxNode& node) {
   if (!node.is_file()) return nullptr;
   auto& file = static_cast<FileNode&>(node);
-  return file.reborn_id != 0 ? &file : nullptr;
+  if (file.writing().reborn_id == 0) return nullptr;
+  return &file.mutable_writing().reborn_names;
 }
 
 // The kernel's way to ask that S_ISUID and S_ISGID go, as before a write by
@@ -35,6 +36,27 @@ bool ChangesNothing(const AttributeChange& change) {
 }
 
 absl::Status Stale() { return ErrnoStatus(ESTALE, "the sandbox is gone"); }
+
+// That the names of children are where they are said to be kept.
+void CheckNames(const DirectoryNode& directory) {
+  const DirectoryNode::Names& names = directory.names();
+  CASEMENT_CHECK(names.positions.size() == names.added.size());
+  CASEMENT_CHECK(names.added.size() <= directory.children.size());
+  for (const auto& [position, name] : names.added) {
+    CASEMENT_CHECK(names.positions.at(name) == position);
+  }
+  for (const auto& [name, child] : directory.children) {
+    const auto added = names.positions.find(name);
+    if (added != names.positions.end()) {
+      CASEMENT_CHECK(names.added.at(added->second).data() == name.data());
+      continue;
+    }
+    const size_t index = directory.base->directory().Find(name).value();
+    const auto& entry = directory.base->directory().entries()[index];
+    CASEMENT_CHECK(entry.name.data() == name.data());
+    CASEMENT_CHECK(!names.hidden.contains(static_cast<uint32_t>(index)));
+  }
+}
 
 }  // namespace
 
@@ -50,8 +72,7 @@ Sandbox::Sandbox(const SandboxContext& context, const SandboxSpec& spec,
 
 void Sandbox::Start() {
   MutexLock lock(mu_);
-  root_ = std::make_shared<DirectoryNode>(context_.nodes.NewId(),
-                                          shared_from_this());
+  root_ = MakeNode<DirectoryNode>(context_.nodes.NewId(), shared_from_this());
   root_->number = root_->base_number = first_number_;
   root_->base = inputs_.root().get();
   ShowInputLocked(*root_);
@@ -66,19 +87,18 @@ void Sandbox::Kill() {
   dead_ = true;
   copied_.NotifyAll();  // Nobody is to wait for what will not come.
   inputs = std::move(inputs_);
-  dropped.push_back(std::move(root_));
+  dropped.emplace_back(std::move(root_));
   // Children hold on to nothing that the kernel could still use: nodes that it
   // knows stay in the node table until it forgets them, without their bytes.
   for (size_t i = 0; i < dropped.size(); ++i) {
     if (dropped[i]->is_file()) {
       auto& file = static_cast<FileNode&>(*dropped[i]);
-      file.scratch = nullptr;
-      file.published = nullptr;
+      file.DropBytes();
     }
     if (!dropped[i]->is_directory()) continue;
     auto& directory = static_cast<DirectoryNode&>(*dropped[i]);
     for (auto& [name, child] : directory.children) {
-      dropped.push_back(std::move(child.node));
+      dropped.push_back(std::move(child));
     }
     directory.children.clear();
   }
@@ -126,7 +146,9 @@ void Sandbox::SettleLocked(const SandboxNode& node) const {
   if (node.lookups > 0) context_.notifier.Settle(node.id);
   if (!node.is_file()) return;
   const auto& file = static_cast<const FileNode&>(node);
-  if (file.reborn_lookups > 0) context_.notifier.Settle(file.reborn_id);
+  if (file.writing().reborn_lookups > 0) {
+    context_.notifier.Settle(file.writing().reborn_id);
+  }
 }
 
 void Sandbox::TouchLocked(DirectoryNode& directory) {
@@ -144,16 +166,16 @@ Sandbox::NodePtr Sandbox::MakeInputLocked(DirectoryNode& directory,
   timespec mtime = MtimeOf(entry.properties);
   switch (entry.type) {
     case EntryType::kFile:
-      node = std::make_shared<FileNode>(id, shared_from_this());
+      node = MakeNode<FileNode>(id, shared_from_this());
       break;
     case EntryType::kSymlink: {
-      auto symlink = std::make_shared<SymlinkNode>(id, shared_from_this());
+      auto symlink = MakeNode<SymlinkNode>(id, shared_from_this());
       symlink->target = std::string(entry.target);
       node = std::move(symlink);
       break;
     }
     case EntryType::kDirectory: {
-      auto child = std::make_shared<DirectoryNode>(id, shared_from_this());
+      auto child = MakeNode<DirectoryNode>(id, shared_from_this());
       child->base = directory.base->child(index).get();
       child->base_number = numbers.below;
       child->subdirectories = DirectoriesIn(child->base->directory());
@@ -169,16 +191,14 @@ Sandbox::NodePtr Sandbox::MakeInputLocked(DirectoryNode& directory,
   node->atime = node->mtime = node->ctime = mtime;
   node->home = &directory;
   node->input = &entry;
-  directory.children.emplace(
-      std::string(entry.name),
-      DirectoryNode::Child{node, DirectoryNode::PositionOf(index)});
+  directory.children.emplace(entry.name, node);
   return node;
 }
 
 Sandbox::NodePtr Sandbox::FindChildLocked(DirectoryNode& directory,
                                           absl::string_view name) {
   const auto known = directory.children.find(name);
-  if (known != directory.children.end()) return known->second.node;
+  if (known != directory.children.end()) return known->second;
   if (directory.base == nullptr) return nullptr;
   const std::optional<size_t> index = directory.base->directory().Find(name);
   if (!index.has_value() ||
@@ -209,10 +229,10 @@ Attributes Sandbox::ShowLocked(const SandboxNode& node) const {
   } else if (node.is_file()) {
     const auto& file = static_cast<const FileNode&>(node);
     // A change through one of two numbers must be seen through the other.
-    shown.cacheable = file.reborn_id == 0;
-    if (file.scratch != nullptr) {
-      shown.size = file.scratch->size();
-      shown.blocks = file.scratch->blocks();
+    shown.cacheable = file.writing().reborn_id == 0;
+    if (file.writing().scratch != nullptr) {
+      shown.size = file.writing().scratch->size();
+      shown.blocks = file.writing().scratch->blocks();
     } else {
       shown.size = file.digest().size_bytes();
       shown.blocks = BlocksOf(shown.size);
@@ -229,7 +249,7 @@ Entry Sandbox::AnswerLocked(const NodePtr& node) {
   if (node->is_file()) {
     auto& file = static_cast<FileNode&>(*node);
     id = file.current_id();
-    if (file.reborn_id != 0) lookups = &file.reborn_lookups;
+    if (id != node->id) lookups = &file.mutable_writing().reborn_lookups;
   }
   if ((*lookups)++ == 0) {
     context_.nodes.InsertAs(id, node);
@@ -239,8 +259,8 @@ Entry Sandbox::AnswerLocked(const NodePtr& node) {
 }
 
 Entry Sandbox::AnswerLocked(const NodePtr& node, const Spot& spot) {
-  if (FileNode* const file = RebornOrNull(*node)) {
-    file->reborn_names.emplace(spot.directory.id, spot.name);
+  if (FileNode::Names* const names = RebornNamesOf(*node)) {
+    names->emplace(spot.directory.id, spot.name);
   }
   return AnswerLocked(node);
 }
@@ -261,21 +281,23 @@ absl::StatusOr<Entry> Sandbox::Lookup(Node& directory, absl::string_view name) {
 }
 
 void Sandbox::Forget(Node& node, InodeId id, uint64_t count) {
-  const NodePtr keep = static_cast<SandboxNode&>(node).shared_from_this();
+  const NodePtr keep(&static_cast<SandboxNode&>(node));
   MutexLock lock(mu_);
   uint64_t* lookups = &node.lookups;
-  if (id != node.id) lookups = &static_cast<FileNode&>(node).reborn_lookups;
+  if (id != node.id) {
+    lookups = &static_cast<FileNode&>(node).mutable_writing().reborn_lookups;
+  }
   CASEMENT_CHECK(count <= *lookups);
   *lookups -= count;
   if (*lookups > 0) return;
-  if (id != node.id) static_cast<FileNode&>(node).reborn_names.clear();
+  if (id != node.id) RebornNamesOf(*keep)->clear();
   context_.nodes.Erase(id);
   --kernel_nodes_;
   if (!dead_) DropIfCleanLocked(*keep);
 }
 
 void Sandbox::DropIfCleanLocked(SandboxNode& node) {
-  NodePtr keep = node.shared_from_this();
+  NodePtr keep(&node);
   // A directory that loses its last child here may be dropped in turn.
   while (keep->home != nullptr && !keep->changed && keep->lookups == 0) {
     if (keep->is_file() && (static_cast<FileNode&>(*keep).all_lookups() > 0 ||
@@ -291,7 +313,9 @@ void Sandbox::DropIfCleanLocked(SandboxNode& node) {
     }
     DirectoryNode& home = *keep->home;
     home.children.erase(keep->input->name);
-    keep = home.shared_from_this();
+    // A table keeps the room that it once had.
+    if (home.children.empty()) home.children = {};
+    keep = NodePtr(&home);
   }
 }
 
@@ -313,8 +337,9 @@ absl::Status Sandbox::CheckInputWritableLocked(const SandboxNode& node,
 
 bool Sandbox::EndsFailedWriteLocked(SandboxNode& node, int64_t size) {
   auto& file = static_cast<FileNode&>(node);
-  return std::exchange(file.direct_write_failed, false) &&
-         ShowLocked(node).size == size;
+  const bool failed = file.direct_write_failed;
+  file.direct_write_failed = false;
+  return failed && ShowLocked(node).size == size;
 }
 
 absl::StatusOr<Attributes> Sandbox::SetAttributes(Node& node,
@@ -419,7 +444,7 @@ absl::Status Sandbox::List(Node& node, uint64_t position,
   }
   for (auto name = directory.names().added.upper_bound(position);
        name != directory.names().added.end(); ++name) {
-    const SandboxNode& child = *directory.children.at(name->second).node;
+    const SandboxNode& child = *directory.children.at(name->second);
     if (!sink({.name = name->second,
                .number = child.number,
                .mode = child.mode & S_IFMT,
@@ -431,21 +456,18 @@ absl::Status Sandbox::List(Node& node, uint64_t position,
 }
 
 bool Sandbox::IsNameRebornLocked(const Spot& spot, SandboxNode& node) {
-  const FileNode* const file = RebornOrNull(node);
-  return file != nullptr && file->reborn_names.contains(
-                                {spot.directory.id, std::string(spot.name)});
+  const FileNode::Names* const names = RebornNamesOf(node);
+  return names != nullptr &&
+         names->contains({spot.directory.id, std::string(spot.name)});
 }
 
 void Sandbox::AddNameLocked(const Spot& spot, const NodePtr& node,
                             bool is_reborn) {
   DirectoryNode& directory = spot.directory;
   if (is_reborn) {
-    static_cast<FileNode&>(*node).reborn_names.emplace(directory.id, spot.name);
+    RebornNamesOf(*node)->emplace(directory.id, spot.name);
   }
-  const uint64_t position = directory.mutable_names().next_position--;
-  directory.children.emplace(std::string(spot.name),
-                             DirectoryNode::Child{node, position});
-  directory.mutable_names().added.emplace(position, std::string(spot.name));
+  directory.children.emplace(directory.mutable_names().Add(spot.name), node);
   if (node->is_directory()) ++directory.subdirectories;
   node->home = &directory;
   MarkChangedLocked(*node);
@@ -455,18 +477,17 @@ void Sandbox::AddNameLocked(const Spot& spot, const NodePtr& node,
 void Sandbox::RemoveNameLocked(const Spot& spot) {
   DirectoryNode& directory = spot.directory;
   const auto child = directory.children.find(spot.name);
-  const NodePtr node = child->second.node;
-  const uint64_t position = child->second.position;
+  const NodePtr node = std::move(child->second);
   directory.children.erase(child);
-  if (directory.mutable_names().added.erase(position) == 0) {
-    directory.mutable_names().hidden.insert(
-        static_cast<uint32_t>(position - DirectoryNode::PositionOf(0)));
+  if (!directory.mutable_names().Remove(spot.name)) {
+    directory.mutable_names().hidden.insert(static_cast<uint32_t>(
+        directory.base->directory().Find(spot.name).value()));
   }
   if (node->is_directory()) --directory.subdirectories;
   node->changed = true;
   if (node->home == &directory) node->home = nullptr;
-  if (FileNode* const file = RebornOrNull(*node)) {
-    file->reborn_names.erase({directory.id, std::string(spot.name)});
+  if (FileNode::Names* const names = RebornNamesOf(*node)) {
+    names->erase({directory.id, std::string(spot.name)});
   }
   TouchLocked(directory);
 }
@@ -521,8 +542,8 @@ absl::StatusOr<Entry> Sandbox::AddNewLocked(const Place& place,
 
 absl::StatusOr<Entry> Sandbox::MakeDirectory(Place place, uint32_t mode,
                                              const Caller& caller) {
-  auto node = std::make_shared<DirectoryNode>(context_.nodes.NewId(),
-                                              shared_from_this());
+  auto node =
+      MakeNode<DirectoryNode>(context_.nodes.NewId(), shared_from_this());
   MutexLock lock(mu_);
   return AddNewLocked(place, node, S_IFDIR | (mode & kPermissionBits), caller);
 }
@@ -532,15 +553,14 @@ absl::StatusOr<Entry> Sandbox::MakeFile(Place place, const NewFile& file,
   if (!S_ISREG(file.mode)) {
     // The kernel has checked that the caller may make device nodes, and opens
     // none: the mount is nodev.
-    auto node = std::make_shared<SpecialNode>(context_.nodes.NewId(),
-                                              shared_from_this());
+    auto node =
+        MakeNode<SpecialNode>(context_.nodes.NewId(), shared_from_this());
     node->device = file.device;
     MutexLock lock(mu_);
     return AddNewLocked(place, node, file.mode, caller);
   }
-  auto node =
-      std::make_shared<FileNode>(context_.nodes.NewId(), shared_from_this());
-  ASSIGN_OR_RETURN(node->scratch,
+  auto node = MakeNode<FileNode>(context_.nodes.NewId(), shared_from_this());
+  ASSIGN_OR_RETURN(node->mutable_writing().scratch,
                    ScratchFile::Create(context_.store, Budget()));
   MutexLock lock(mu_);
   return AddNewLocked(place, node, file.mode, caller);
@@ -548,9 +568,8 @@ absl::StatusOr<Entry> Sandbox::MakeFile(Place place, const NewFile& file,
 
 absl::StatusOr<Entry> Sandbox::MakeTemporary(Node& directory, uint32_t mode,
                                              const Caller& caller) {
-  auto node =
-      std::make_shared<FileNode>(context_.nodes.NewId(), shared_from_this());
-  ASSIGN_OR_RETURN(node->scratch,
+  auto node = MakeNode<FileNode>(context_.nodes.NewId(), shared_from_this());
+  ASSIGN_OR_RETURN(node->mutable_writing().scratch,
                    ScratchFile::Create(context_.store, Budget()));
   MutexLock lock(mu_);
   ASSIGN_OR_RETURN(const Spot spot, SpotLocked({directory, ""}));
@@ -569,15 +588,14 @@ absl::StatusOr<Entry> Sandbox::MakeSymlink(Place place,
   if (target.size() > kSymlinkTargetBytesMax) {
     return ErrnoStatus(ENAMETOOLONG, "target of ", target.size(), " bytes");
   }
-  auto node =
-      std::make_shared<SymlinkNode>(context_.nodes.NewId(), shared_from_this());
+  auto node = MakeNode<SymlinkNode>(context_.nodes.NewId(), shared_from_this());
   node->target = std::string(target);
   MutexLock lock(mu_);
   return AddNewLocked(place, node, S_IFLNK | 0777, caller);
 }
 
 absl::StatusOr<Entry> Sandbox::Link(Node& node, Place place) {
-  const NodePtr target = static_cast<SandboxNode&>(node).shared_from_this();
+  const NodePtr target(&static_cast<SandboxNode&>(node));
   MutexLock lock(mu_);
   ASSIGN_OR_RETURN(const Spot spot, SpotLocked(place));
   RETURN_IF_ERROR(CheckAliveLocked(*target));
@@ -665,10 +683,10 @@ absl::Status Sandbox::Rename(Place from, Place to, unsigned flags,
     return ErrnoStatus(EINVAL, "rename with flags ", flags);
   }
   // What overlayfs leaves behind: a character device 0:0.
-  std::shared_ptr<SpecialNode> whiteout;
+  boost::intrusive_ptr<SpecialNode> whiteout;
   if ((flags & RENAME_WHITEOUT) != 0) {
-    whiteout = std::make_shared<SpecialNode>(context_.nodes.NewId(),
-                                             shared_from_this());
+    whiteout =
+        MakeNode<SpecialNode>(context_.nodes.NewId(), shared_from_this());
   }
   MutexLock lock(mu_);
   ASSIGN_OR_RETURN(const Spot source, SpotLocked(from));
@@ -734,12 +752,12 @@ void Sandbox::CheckInvariants() const {
   while (!walk.empty()) {
     const DirectoryNode& directory = *walk.back();
     walk.pop_back();
-    CASEMENT_CHECK(directory.names().added.size() <= directory.children.size());
+    CheckNames(directory);
     for (const auto& [name, child] : directory.children) {
-      const SandboxNode& node = *child.node;
+      const SandboxNode& node = *child;
       if (!node.changed) {
         CASEMENT_CHECK(node.home == &directory && node.input->name == name);
-        CASEMENT_CHECK(directory.names().added.count(child.position) == 0);
+        CASEMENT_CHECK(!directory.names().positions.contains(name));
       } else {
         CASEMENT_CHECK(directory.below_changed);
       }

@@ -151,15 +151,16 @@ class Sandbox final : public Area,
   absl::StatusOr<Limits> GetLimits() override;
 
   // I10  a node in a children map that is not `changed` is the input that the
-  //      map's directory has under that name, and that name is not hidden
+  //      map's directory has under that name; each name in it is an added one
+  //      or an entry's that is not hidden, and points to where that is kept
   // I11  the kernel-known nodes, and only they, are in the node table
   // I12  a changed node's directories are below_changed, up to the root
   // I13  a directory's subdirectories are those that a listing shows
   void CheckInvariants() const;
 
  private:
-  using NodePtr = std::shared_ptr<SandboxNode>;
-  using FilePtr = std::shared_ptr<FileNode>;
+  using NodePtr = boost::intrusive_ptr<SandboxNode>;
+  using FilePtr = boost::intrusive_ptr<FileNode>;
   // A directory and a name in it that have been checked.
   struct Spot {
     DirectoryNode& directory;
@@ -321,14 +322,14 @@ class Sandbox final : public Area,
   std::shared_ptr<ByteBudget> budget_ ABSL_GUARDED_BY(mu_);  // Of scratch.
   std::shared_ptr<ByteBudget> xattr_budget_ ABSL_GUARDED_BY(mu_);  // Of memory.
   ClosureLease inputs_ ABSL_GUARDED_BY(mu_);
-  std::shared_ptr<DirectoryNode> root_ ABSL_GUARDED_BY(mu_);
+  boost::intrusive_ptr<DirectoryNode> root_ ABSL_GUARDED_BY(mu_);
   // Roots of the Directories that nodes came from: of this action's inputs, and
   // of earlier ones'.
   std::vector<std::shared_ptr<const InternedDirectory>> bases_
       ABSL_GUARDED_BY(mu_);
   bool dead_ ABSL_GUARDED_BY(mu_) = false;
   bool stashed_ ABSL_GUARDED_BY(mu_) = false;
-  uint64_t life_ ABSL_GUARDED_BY(mu_) = 1;       // Which action it serves.
+  uint32_t life_ ABSL_GUARDED_BY(mu_) = 1;       // Which action it serves.
   int readers_ ABSL_GUARDED_BY(mu_) = 0;         // Collect() calls under way.
   int64_t open_files_ ABSL_GUARDED_BY(mu_) = 0;  // As Open() counts them.
   // Files, directories and so on that are not inputs and have a name.

@@ -54,18 +54,18 @@ absl::Status Sandbox::PublishFile(FileNode& file) {
     MutexLock lock(mu_);
     RETURN_IF_ERROR(CheckAliveLocked());
     if (file.is_input()) return absl::OkStatus();
-    scratch = file.scratch;
+    scratch = file.writing().scratch;
   }
   if (scratch == nullptr) return absl::OkStatus();  // Published before.
   absl::StatusOr<BlobStore::PublishedScratch> published = scratch->Publish();
   MutexLock lock(mu_);
   copied_.NotifyAll();
   // Another collection published it meanwhile.
-  if (file.scratch != scratch) return CheckAliveLocked();
+  if (file.writing().scratch != scratch) return CheckAliveLocked();
   RETURN_IF_ERROR(published.status());
-  file.published = std::make_unique<FileNode::Published>(
+  file.mutable_writing().published = std::make_unique<FileNode::Published>(
       FileNode::Published{published->digest, std::move(published->lease)});
-  file.scratch = nullptr;
+  file.mutable_writing().scratch = nullptr;
   return absl::OkStatus();
 }
 
@@ -78,12 +78,12 @@ absl::Status Sandbox::PublishBelow(const NodePtr& top) {
       const NodePtr node = std::move(walk.back());
       walk.pop_back();
       if (node->is_file()) {
-        files.push_back(std::static_pointer_cast<FileNode>(node));
+        files.push_back(boost::static_pointer_cast<FileNode>(node));
       } else if (node->is_directory()) {
         const auto& directory = static_cast<DirectoryNode&>(*node);
         if (!directory.below_changed) continue;
         for (const auto& [name, child] : directory.children) {
-          walk.push_back(child.node);
+          walk.push_back(child);
         }
       }
     }
@@ -108,8 +108,8 @@ class Sandbox::Collector {
     for (size_t i = 0; i < order.size(); ++i) {
       if (!Differs(*order[i])) continue;
       for (const auto& [name, child] : order[i]->children) {
-        if (child.node->is_directory()) {
-          order.push_back(static_cast<DirectoryNode*>(child.node.get()));
+        if (child->is_directory()) {
+          order.push_back(static_cast<DirectoryNode*>(child.get()));
         }
       }
     }
@@ -144,7 +144,7 @@ class Sandbox::Collector {
       AddInput(builder, node, i);
     }
     for (const auto& [name, child] : node.children) {
-      RETURN_IF_ERROR(AddNode(builder, name, *child.node));
+      RETURN_IF_ERROR(AddNode(builder, name, *child));
     }
     Built built = {.bytes = builder.Build()};
     built.digest = Digest::Of(built.bytes);
@@ -168,7 +168,7 @@ class Sandbox::Collector {
     }
   }
 
-  absl::Status AddNode(DirectoryBuilder& builder, const std::string& name,
+  absl::Status AddNode(DirectoryBuilder& builder, absl::string_view name,
                        const SandboxNode& node) {
     const NodeProperties properties = node.input != nullptr && !node.changed
                                           ? node.input->properties
@@ -197,7 +197,7 @@ class Sandbox::Collector {
   static absl::StatusOr<Digest> DigestOf(const FileNode& file,
                                          absl::string_view name) {
     if (file.is_input()) return file.input->digest;
-    if (file.scratch == nullptr) return file.digest();
+    if (file.writing().scratch == nullptr) return file.digest();
     return absl::AbortedError(absl::StrCat(
         "output \"", name, "\" was written while it was collected"));
   }
@@ -308,7 +308,8 @@ absl::StatusOr<std::optional<Output>> Sandbox::CollectPath(
 }
 
 bool Sandbox::MayHaveWriterLocked(const FileNode& file) const {
-  if (context_.data_path == DataPath::kPassthrough) return file.writers > 0;
+  if (context_.data_path == DataPath::kPassthrough)
+    return file.writing().writers > 0;
   return file.all_lookups() > 0;
 }
 
@@ -331,12 +332,13 @@ absl::StatusOr<Sandbox::Writables> Sandbox::FindWritables(
         if (!MayHaveWriterLocked(file)) continue;
         found.paths.emplace(file.number, at);
         found.ids.push_back(file.id);
-        if (file.reborn_id != 0) found.ids.push_back(file.reborn_id);
+        const InodeId reborn_id = file.writing().reborn_id;
+        if (reborn_id != 0) found.ids.push_back(reborn_id);
       }
       if (!node->is_directory()) continue;
       for (const auto& [name, child] :
            static_cast<const DirectoryNode&>(*node).children) {
-        walk.emplace_back(child.node, absl::StrCat(at, "/", name));
+        walk.emplace_back(child, absl::StrCat(at, "/", name));
       }
     }
   }

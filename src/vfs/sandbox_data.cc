@@ -48,7 +48,9 @@ Sandbox::Source Sandbox::SourceLocked(FileNode& file) {
       inputs_read_.push_back(file.input->digest);
     }
   }
-  if (file.scratch != nullptr) return {.scratch = file.scratch};
+  if (file.writing().scratch != nullptr) {
+    return {.scratch = file.writing().scratch};
+  }
   return {.blob = file.digest()};
 }
 
@@ -93,7 +95,7 @@ absl::StatusOr<std::shared_ptr<ScratchFile>> Sandbox::WritableData(
     MutexLock lock(mu_);
     while (file.copying) copied_.Wait(mu_);
     RETURN_IF_ERROR(CheckAliveLocked(file));
-    if (file.scratch != nullptr) return file.scratch;
+    if (file.writing().scratch != nullptr) return file.writing().scratch;
     // Whoever is not root was stopped by the mode already.
     RETURN_IF_ERROR(CheckInputWritableLocked(file, /*caller_uid=*/0));
     file.copying = true;
@@ -107,8 +109,8 @@ absl::StatusOr<std::shared_ptr<ScratchFile>> Sandbox::WritableData(
   copied_.NotifyAll();
   RETURN_IF_ERROR(CheckAliveLocked(file));
   RETURN_IF_ERROR(scratch.status());
-  file.scratch = *scratch;
-  published = std::move(file.published);
+  file.mutable_writing().scratch = *scratch;
+  published = std::move(file.mutable_writing().published);
   return scratch;
 }
 
@@ -130,7 +132,7 @@ Result Sandbox::WithWritable(FileNode& file, int64_t keep_bytes,
     if (!collected) return result;
     // PublishFile() is about to take the scratch file away.
     MutexLock lock(mu_);
-    while (file.scratch == *scratch && !dead_) copied_.Wait(mu_);
+    while (file.writing().scratch == *scratch && !dead_) copied_.Wait(mu_);
   }
 }
 
@@ -207,7 +209,9 @@ absl::Status Sandbox::Truncate(FileNode& file, int64_t size) {
   MutexLock lock(mu_);
   WroteLocked(file);
   // The request may have come through the number that has no pages.
-  if (file.reborn_id != 0) context_.notifier.InvalidateNode(file.reborn_id);
+  if (file.writing().reborn_id != 0) {
+    context_.notifier.InvalidateNode(file.writing().reborn_id);
+  }
   return absl::OkStatus();
 }
 
@@ -269,14 +273,15 @@ absl::Status Sandbox::Sync(Node& node) {
 
 bool Sandbox::IsOutdatedLocked(const FileNode& file, InodeId id) const {
   if (id != file.id) return false;
-  return file.passthrough_opens > 0 || file.reborn_id != 0;
+  return file.passthrough_opens > 0 || file.writing().reborn_id != 0;
 }
 
 // By its names a file that was reborn is looked up under its new number. Where
 // the kernel knows that of all of them, who still opens the old one has it from
 // /proc/PID/fd or a bind mount, and would only come again.
 bool Sandbox::IsOpenedWithoutItsNameLocked(const FileNode& file) const {
-  return file.reborn_lookups > 0 && file.reborn_names.size() >= file.links;
+  return file.writing().reborn_lookups > 0 &&
+         file.writing().reborn_names.size() >= file.links;
 }
 
 bool Sandbox::CanServeOutdatedLocked(const FileNode& file) const {
@@ -297,8 +302,8 @@ absl::StatusOr<Sandbox::Source> Sandbox::SourceToOpen(FileNode& file,
 }
 
 absl::Status Sandbox::RebornLocked(FileNode& file) {
-  if (file.reborn_id == 0) {
-    file.reborn_id = context_.nodes.NewId();
+  if (file.writing().reborn_id == 0) {
+    file.mutable_writing().reborn_id = context_.nodes.NewId();
     // What the kernel remembers of the first number is out of date.
     context_.notifier.InvalidateNode(file.id);
   }
@@ -322,7 +327,7 @@ absl::StatusOr<Opened> Sandbox::OpenForWriting(FileNode& file, InodeId id,
   if (outdated && !CanServeOutdatedLocked(file)) return RebornLocked(file);
   if ((request.flags & O_ACCMODE) == O_RDONLY)
     return Opened{.direct = outdated};
-  ++file.writers;
+  ++file.mutable_writing().writers;
   ++open_files_;
   return Opened{.writer = true,
                 .direct = outdated || OnlyWrites(request.flags)};
@@ -370,6 +375,9 @@ absl::StatusOr<Opened> Sandbox::Open(Node& node, InodeId id,
     // The kernel would not have it both ways.
     if (!coming.ok() && file->passthrough_opens > 0) return coming;
     if (!coming.ok() || file->arriving_opens > 0) {
+      if (file->arriving_opens == UINT16_MAX) {
+        return ErrnoStatus(ENFILE, "opens of a file that is on its way");
+      }
       ++file->arriving_opens;
       ++open_files_;
       return Opened{.arriving = true};
@@ -396,8 +404,8 @@ void Sandbox::Closed(Node& node, InodeId id, OpenedAs as) {
       --file.arriving_opens;
       return;
     case OpenedAs::kWriter:
-      CASEMENT_CHECK(file.writers > 0);
-      --file.writers;
+      CASEMENT_CHECK(file.writing().writers > 0);
+      --file.mutable_writing().writers;
       return;
   }
 }

@@ -60,7 +60,7 @@ class SandboxDiff {
     if (now.node != nullptr) {
       const auto child = now.node->children.find(name);
       if (child != now.node->children.end()) {
-        return Current{.node = child->second.node.get()};
+        return Current{.node = child->second.get()};
       }
     }
     if (now.base == nullptr) return std::nullopt;
@@ -112,7 +112,7 @@ class SandboxDiff {
       names.emplace(pair.before->directory().entries()[index].name);
     }
     for (const auto& [name, child] : pair.now.node->children) {
-      if (IsSuspect(*child.node)) names.insert(name);
+      if (IsSuspect(*child)) names.emplace(name);
     }
     return names;
   }

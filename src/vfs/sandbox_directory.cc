@@ -20,8 +20,7 @@ constexpr absl::Duration kCloseTimeout = absl::Milliseconds(200);
 }  // namespace
 
 void SandboxDirectory::Start() {
-  context_.nodes.Insert(
-      std::make_shared<Node>(kSandboxesId, shared_from_this()));
+  context_.nodes.Insert(MakeNode<Node>(kSandboxesId, shared_from_this()));
 }
 
 absl::Status SandboxDirectory::CheckSpec(const SandboxSpec& spec) {

@@ -16,6 +16,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
+#include "absl/strings/string_view.h"
 #include "model/directory.h"
 #include "store/blob_store.h"
 #include "store/directory_table.h"
@@ -42,18 +43,15 @@ struct Xattrs {
   int64_t bytes = 0;  // Of names and values; taken from the budget.
 };
 
-struct SandboxNode : Node, std::enable_shared_from_this<SandboxNode> {
+struct SandboxNode : Node {
   using Node::Node;
 
   bool is_directory() const { return S_ISDIR(mode); }
   bool is_file() const { return S_ISREG(mode); }
   bool is_symlink() const { return S_ISLNK(mode); }
 
-  uint64_t number = 0;  // st_ino
   uint32_t mode = 0;    // With the type.
-  uint32_t links = 1;
-  uint32_t uid = 0;
-  uint32_t gid = 0;
+  uint64_t number = 0;  // st_ino
   timespec atime{};
   timespec mtime{};
   timespec ctime{};
@@ -64,69 +62,96 @@ struct SandboxNode : Node, std::enable_shared_from_this<SandboxNode> {
   // when it is moved.
   const Directory::Entry* input = nullptr;
   std::unique_ptr<Xattrs> xattrs;  // Null: none.
+  uint32_t links = 1;
+  uint32_t uid = 0;
+  uint32_t gid = 0;
   // What derived nodes have in a few bytes begins where these end.
-  bool changed = false;
+  bool changed : 1 = false;
   // It belongs to an earlier action: every call fails with ESTALE.
-  bool gone = false;
+  bool gone : 1 = false;
 };
 
 struct FileNode final : SandboxNode {
   using SandboxNode::SandboxNode;
 
-  bool wrote = false;    // Its bytes were written, be it with the same ones.
-  bool copying = false;  // A thread is making `scratch`; the others wait.
+  bool wrote : 1 = false;    // Its bytes were, be it with the same ones.
+  bool copying : 1 = false;  // A thread is making `scratch`; the others wait.
   // Once is for ever: a node that was served is not opened in passthrough mode.
-  bool opened_for_writing = false;
-  bool nameless = false;  // Made without a name; it may be given one.
+  bool opened_for_writing : 1 = false;
+  bool nameless : 1 = false;  // Made without a name; it may be given one.
   // A direct write failed, after which the kernel cuts the file to the size
   // that it had (fuse_direct_IO in Linux, when it was to become longer). Nobody
   // asked for that, and no time tells of it.
-  bool direct_write_failed = false;
+  bool direct_write_failed : 1 = false;
+  // Files open since before all of their blob had come; while there are any,
+  // `id` cannot be opened in passthrough mode.
+  uint16_t arriving_opens = 0;
+  // In which life of the sandbox it was counted in SandboxInfo::inputs_opened.
+  uint32_t opened_in = 0;
+  // Files open in passthrough mode, all of them under `id`. The kernel allows
+  // no other way of opening that number meanwhile.
+  uint32_t passthrough_opens = 0;
 
-  // Where its bytes are: `scratch` if set, else the blob `published` if set,
-  // else `input`'s blob.
-  std::shared_ptr<ScratchFile> scratch;
   // A scratch file that was collected: the same bytes as a leased blob.
   struct Published {
     Digest digest;
     Lease lease;
   };
-  std::unique_ptr<Published> published;
+  // Names of the file, each with the number of its directory.
+  using Names = absl::flat_hash_set<std::pair<InodeId, std::string>>;
+  // What only files have that are written, or opened for it. Most are not.
+  struct Writing {
+    // Where the bytes are: `scratch` if set, else the blob `published` if set,
+    // else `input`'s blob.
+    std::shared_ptr<ScratchFile> scratch;
+    std::unique_ptr<Published> published;
+    // A written file is never opened in passthrough mode: the daemon must see
+    // the writes. If it became written while passthrough_opens > 0, the kernel
+    // gets to know it under this second number. 0: none.
+    InodeId reborn_id = 0;
+    uint64_t reborn_lookups = 0;
+    // Those that the kernel knows as the second number's.
+    Names reborn_names;
+    // Files open for writing, mapped ones included: until the last mapping goes
+    // the kernel keeps the file open. Counted in passthrough mode only; in
+    // cached mode opens are not seen.
+    uint32_t writers = 0;
+  };
+  const Writing& writing() const {
+    static const Writing none{};
+    return own_writing == nullptr ? none : *own_writing;
+  }
+  Writing& mutable_writing() {
+    if (own_writing == nullptr) own_writing = std::make_unique<Writing>();
+    return *own_writing;
+  }
+  std::unique_ptr<Writing> own_writing;
 
   const Digest& digest() const {
+    const Published* const published = writing().published.get();
     return published != nullptr ? published->digest : input->digest;
   }
   // Whether the bytes are the daemon's to serve, not a blob's own file.
   bool served() const {
-    return scratch != nullptr || published != nullptr || opened_for_writing;
+    return writing().scratch != nullptr || writing().published != nullptr ||
+           opened_for_writing;
   }
   // Whether the bytes are those of its input, as far as anybody knows.
   bool is_input() const { return input != nullptr && !wrote; }
+  // Those that are not its input's.
+  void DropBytes() {
+    if (own_writing == nullptr) return;
+    own_writing->scratch = nullptr;
+    own_writing->published = nullptr;
+  }
 
-  // In which life of the sandbox it was counted in SandboxInfo::inputs_opened.
-  uint64_t opened_in = 0;
-  // Files open in passthrough mode, all of them under `id`. The kernel allows
-  // no other way of opening that number meanwhile.
-  uint32_t passthrough_opens = 0;
-  // Files open since before all of their blob had come; while there are any,
-  // `id` cannot be opened in passthrough mode.
-  uint32_t arriving_opens = 0;
-  // Files open for writing, mapped ones included: until the last mapping goes
-  // the kernel keeps the file open. Counted in passthrough mode only; in cached
-  // mode opens are not seen.
-  uint32_t writers = 0;
-  // A written file is never opened in passthrough mode: the daemon must see the
-  // writes. If it became written while passthrough_opens > 0, the kernel gets
-  // to know it under this second number. 0: none.
-  InodeId reborn_id = 0;
-  uint64_t reborn_lookups = 0;
-  // Its names that the kernel knows as the second number's, each with the
-  // number of the directory.
-  absl::flat_hash_set<std::pair<InodeId, std::string>> reborn_names;
-
-  InodeId current_id() const { return reborn_id != 0 ? reborn_id : id; }
-  uint64_t all_lookups() const { return lookups + reborn_lookups; }
+  InodeId current_id() const {
+    return writing().reborn_id != 0 ? writing().reborn_id : id;
+  }
+  uint64_t all_lookups() const { return lookups + writing().reborn_lookups; }
 };
+// Most nodes are these: the benchmark keys has a target, memory_per_node.
+static_assert(sizeof(FileNode) <= 160);
 
 struct SymlinkNode final : SandboxNode {
   using SandboxNode::SandboxNode;
@@ -178,18 +203,29 @@ struct DirectoryNode final : SandboxNode {
     return {own, own};
   }
 
-  struct Child {
-    std::shared_ptr<SandboxNode> node;
-    uint64_t position = 0;
-  };
-  // The children that the kernel knows or that changed.
-  absl::flat_hash_map<std::string, Child> children;
   // How its names differ from `base`'s. Most directories' do not.
   struct Names {
     absl::flat_hash_set<uint32_t> hidden;  // Entries without their names.
-    // Names that are not `base`'s, by position.
+    // Names that are not `base`'s, by position, and the other way round.
     std::map<uint64_t, std::string> added;
+    absl::flat_hash_map<absl::string_view, uint64_t> positions;
     uint64_t next_position = uint64_t{1} << 48;  // Of an added name.
+
+    // `name` as it is kept in `added`.
+    absl::string_view Add(absl::string_view name) {
+      const auto kept = added.emplace(next_position--, name).first;
+      positions.emplace(kept->second, kept->first);
+      return kept->second;
+    }
+    // False if it was not added.
+    bool Remove(absl::string_view name) {
+      const auto found = positions.find(name);
+      if (found == positions.end()) return false;
+      const uint64_t position = found->second;
+      positions.erase(found);
+      added.erase(position);
+      return true;
+    }
   };
   const Names& names() const {
     static const Names same{};
@@ -200,6 +236,11 @@ struct DirectoryNode final : SandboxNode {
     return *own_names;
   }
   std::unique_ptr<Names> own_names;
+  // The children that the kernel knows or that changed, by their names as
+  // `base` or `own_names` keeps them.
+  using Children =
+      absl::flat_hash_map<absl::string_view, boost::intrusive_ptr<SandboxNode>>;
+  Children children;
 
   uint64_t visible() const {
     return base_size() - names().hidden.size() + names().added.size();

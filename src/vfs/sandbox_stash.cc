@@ -73,7 +73,7 @@ int64_t KnownBelow(const SandboxNode& top) {
     if (!node.is_directory()) continue;
     for (const auto& [name, child] :
          static_cast<const DirectoryNode&>(node).children) {
-      walk.push_back(child.node.get());
+      walk.push_back(child.get());
     }
   }
   return known;
@@ -148,7 +148,7 @@ class Sandbox::RetargetPlan {
     const auto child = directory.children.find(was.name);
     const bool known = child != directory.children.end();
     if (!after.has_value()) {
-      if (known) Lose(directory, was.name, *child->second.node);
+      if (known) Lose(directory, was.name, *child->second);
       return true;
     }
     const Directory::Entry& now = step.to->directory().entries()[*after];
@@ -159,11 +159,11 @@ class Sandbox::RetargetPlan {
     const bool same_type = was.type == now.type;
     if (!known) return !same_type;
     if (same_type && was.type == EntryType::kDirectory) {
-      steps_.push_back({static_cast<DirectoryNode*>(child->second.node.get()),
+      steps_.push_back({static_cast<DirectoryNode*>(child->second.get()),
                         step.to->child(*after).get()});
       return false;
     }
-    Lose(directory, was.name, *child->second.node);
+    Lose(directory, was.name, *child->second);
     return !same_type;
   }
 
@@ -200,14 +200,13 @@ void Sandbox::DetachLocked(const NodePtr& top, std::vector<NodePtr>& dropped) {
     node->xattrs = nullptr;
     if (node->is_file()) {
       auto& file = static_cast<FileNode&>(*node);
-      file.scratch = nullptr;
-      file.published = nullptr;
+      file.DropBytes();
     }
     if (!node->is_directory()) continue;
     auto& directory = static_cast<DirectoryNode&>(*node);
     for (auto& [name, child] : directory.children) {
-      child.node->home = nullptr;
-      dropped.push_back(std::move(child.node));
+      child->home = nullptr;
+      dropped.push_back(std::move(child));
     }
     directory.children.clear();
   }
@@ -237,12 +236,12 @@ void Sandbox::UndoNamesLocked(DirectoryNode& directory,
   for (const auto& [position, name] : directory.names().added)
     names.insert(name);
   for (const auto& [name, child] : directory.children) {
-    if (child.node->changed && !child.node->is_directory()) names.insert(name);
+    if (child->changed && !child->is_directory()) names.emplace(name);
   }
   for (const std::string& name : names) {
     const auto child = directory.children.find(name);
     if (child != directory.children.end()) {
-      DetachLocked(child->second.node, dropped);
+      DetachLocked(child->second, dropped);
       directory.children.erase(child);
     }
     if (directory.lookups > 0) {
@@ -254,14 +253,14 @@ void Sandbox::UndoNamesLocked(DirectoryNode& directory,
 
 void Sandbox::UndoLocked(std::vector<KernelNote>& notes,
                          std::vector<NodePtr>& dropped) {
-  std::vector<std::shared_ptr<DirectoryNode>> touched;
+  std::vector<boost::intrusive_ptr<DirectoryNode>> touched;
   if (root_->changed || root_->below_changed) touched.push_back(root_);
   for (size_t i = 0; i < touched.size(); ++i) {
     DirectoryNode& directory = *touched[i];
     UndoNamesLocked(directory, notes, dropped);
     for (const auto& [name, child] : directory.children) {
-      if (!child.node->is_directory()) continue;
-      auto below = std::static_pointer_cast<DirectoryNode>(child.node);
+      if (!child->is_directory()) continue;
+      auto below = boost::static_pointer_cast<DirectoryNode>(child);
       if (below->changed || below->below_changed) touched.push_back(below);
     }
     ShowInputLocked(directory);
@@ -318,6 +317,8 @@ void Sandbox::RetargetDirectoryLocked(DirectoryNode& directory,
   const InternedDirectory& from = *directory.base;
   auto numbers = std::make_unique<std::vector<DirectoryNode::EntryNumbers>>(
       to.directory().entries().size());
+  DirectoryNode::Children kept;
+  kept.reserve(directory.children.size());
   Merge(from.directory(), to.directory(),
         [&](std::optional<size_t> before, std::optional<size_t> after) {
           const Directory::Entry* const now =
@@ -343,13 +344,13 @@ void Sandbox::RetargetDirectoryLocked(DirectoryNode& directory,
           const auto child = directory.children.find(was->name);
           if (child == directory.children.end()) return;
           if (same || (same_type && is_directory)) {
-            child->second.position = DirectoryNode::PositionOf(*after);
-            child->second.node->input = now;
+            child->second->input = now;
+            kept.emplace(now->name, std::move(child->second));
           } else {
-            DetachLocked(child->second.node, dropped);
-            directory.children.erase(child);
+            DetachLocked(child->second, dropped);
           }
         });
+  directory.children = std::move(kept);
   directory.numbers = std::move(numbers);
   directory.base = &to;
   ShowInputLocked(directory);

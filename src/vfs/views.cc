@@ -36,10 +36,10 @@ uint64_t NumberOf(const Digest& digest, bool executable) {
 
 }  // namespace
 
-struct Views::ViewNode final : Node, std::enable_shared_from_this<ViewNode> {
+struct Views::ViewNode final : Node {
   using Node::Node;
 
-  std::shared_ptr<ViewNode> parent;
+  ViewNodePtr parent;
   std::string name;
   Attributes attributes;
   // Of files, and of the Directories right below tree/.
@@ -52,10 +52,14 @@ struct Views::ViewNode final : Node, std::enable_shared_from_this<ViewNode> {
   bool linked = false;
 };
 
+Views::Views(const ViewContext& context) : context_(context) {}
+
+Views::~Views() = default;
+
 void Views::Start() {
   MutexLock lock(mu_);
   for (const auto& [slot, id] : {std::pair(&cas_, kCasId), {&tree_, kTreeId}}) {
-    *slot = std::make_shared<ViewNode>(id, shared_from_this());
+    *slot = MakeNode<ViewNode>(id, shared_from_this());
     (*slot)->attributes = {.number = id,
                            .mode = S_IFDIR | 0555,
                            .links = 2,
@@ -77,9 +81,8 @@ void Views::Stop() {
 }
 
 Views::ViewNodePtr Views::NewNode(ViewNode& parent, absl::string_view name) {
-  auto node =
-      std::make_shared<ViewNode>(context_.nodes.NewId(), shared_from_this());
-  node->parent = parent.shared_from_this();
+  auto node = MakeNode<ViewNode>(context_.nodes.NewId(), shared_from_this());
+  node->parent = ViewNodePtr(&parent);
   node->name = std::string(name);
   node->attributes = {.uid = context_.uid,
                       .gid = context_.gid,

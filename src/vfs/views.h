@@ -52,7 +52,8 @@ struct ViewContext {
 
 class Views final : public Area, public std::enable_shared_from_this<Views> {
  public:
-  explicit Views(const ViewContext& context) : context_(context) {}
+  explicit Views(const ViewContext& context);
+  ~Views() override;
 
   // Makes cas/ and tree/ and puts them into the node table.
   void Start();
@@ -85,7 +86,7 @@ class Views final : public Area, public std::enable_shared_from_this<Views> {
 
  private:
   struct ViewNode;
-  using ViewNodePtr = std::shared_ptr<ViewNode>;
+  using ViewNodePtr = boost::intrusive_ptr<ViewNode>;
 
   absl::StatusOr<Entry> LookupBlob(ViewNode& cas, absl::string_view name);
   absl::StatusOr<Entry> LookupRoot(ViewNode& tree, absl::string_view name);

@@ -35,12 +35,18 @@ size_t OpenFiles(pid_t pid) {
                        fs::directory_iterator());
 }
 
-// The most memory that a process has had.
-int64_t PeakBytes(pid_t pid) {
+// What /proc/PID/status says of a process's memory.
+int64_t StatusBytes(pid_t pid, const std::string& key) {
   const std::string status =
       ReadFile("/proc/" + std::to_string(pid) + "/status");
-  return std::stoll(status.substr(status.find("VmHWM:") + 6)) * 1024;
+  return std::stoll(status.substr(status.find(key) + key.size())) * 1024;
 }
+
+// The most memory that a process has had.
+int64_t PeakBytes(pid_t pid) { return StatusBytes(pid, "VmHWM:"); }
+
+// What it has of its own now.
+int64_t OwnBytes(pid_t pid) { return StatusBytes(pid, "RssAnon:"); }
 
 int ConnectTo(const std::string& path) {
   const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -136,6 +142,34 @@ TEST_P(Extremes, TenThousandFilesInOneDirectory) {
   const auto collected = daemon_.client().Collect("wide", {"."});
   ASSERT_TRUE(collected.ok()) << collected.status();
   EXPECT_NE(collected->outputs[0].root_directory, root);
+}
+
+TEST_P(Extremes, MemoryOfNodesIsGivenBackWhenTheKernelForgetsThem) {
+  constexpr int kFiles = 60'000;
+  DirectoryBuilder builder;
+  for (int i = 0; i < kFiles; ++i) {
+    builder.AddFile(absl::StrCat("file-with-a-long-name-", i), Digest(), false);
+  }
+  const std::string path = MustCreate(MustPut(builder.Build()), "wide");
+  const double nodes = daemon_.Metric("nodes");
+  const int64_t before = OwnBytes(daemon_.pid());
+  struct stat status {};
+  for (int i = 0; i < kFiles; ++i) {
+    const std::string file = absl::StrCat(path, "/file-with-a-long-name-", i);
+    ASSERT_EQ(stat(file.c_str(), &status), 0) << file;
+  }
+  ASSERT_GE(daemon_.Metric("nodes"), nodes + kFiles);
+  const int64_t peak = OwnBytes(daemon_.pid()) - before;
+  // What it is for is keys_bench's to say.
+  EXPECT_LT(peak, kFiles * 350);
+  EXPECT_GT(peak, kFiles * 100);
+  WriteFile("/proc/sys/vm/drop_caches", "2");
+  for (int i = 0; i < 1000 && OwnBytes(daemon_.pid()) - before > peak / 4;
+       ++i) {
+    usleep(10000);
+  }
+  EXPECT_LE(daemon_.Metric("nodes"), nodes + kFiles / 10);
+  EXPECT_LE(OwnBytes(daemon_.pid()) - before, peak / 4);
 }
 
 // A gigabyte of zeros, which takes no room: a true blob, but no Directory.
