@@ -304,7 +304,8 @@ absl::StatusOr<Output> LocalCasService::CaptureOne(const Peer& peer,
   }
   ASSIGN_OR_RETURN(
       Collected collected,
-      sandboxes_.Collect(place.stage.sandbox, {place.path}, /*force=*/false));
+      sandboxes_.Collect(place.stage.sandbox, {place.path}, /*force=*/false,
+                         /*stored=*/nullptr));
   if (collected.outputs.empty()) {
     return absl::NotFoundError(
         absl::StrCat("path ", QuoteName(path), ": no such file"));
