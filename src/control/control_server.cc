@@ -71,6 +71,7 @@ struct ControlServer::Rep {
                   {.store_path = options.store_path,
                    .mount_path = options.mount_path,
                    .fetcher = options.fetcher,
+                   .sender = options.sender,
                    .stages_max = options.stages_max}),
         byte_stream(store, {.bytes_max =
                                 store.GetStats().capacity_bytes / kPendingShare,
