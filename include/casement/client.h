@@ -11,7 +11,9 @@
 // Thread safe; calls run in parallel on one connection, which is made again
 // when the daemon was restarted. Every error says in one line what was done to
 // what, and why it failed. Errors that any call can return:
-//   Unavailable       nobody answers on the socket, or the daemon went away
+//   Unavailable       nobody answers on the socket, or the daemon went away; or
+//                     its remote cache, if a google.rpc.ErrorInfo of reason
+//                     "REMOTE_CACHE" is the payload
 //   PermissionDenied  the daemon refuses this user
 // A blob that an input root lacks is named by FailedPrecondition, with a
 // google.rpc.PreconditionFailure as payload
@@ -118,6 +120,14 @@ struct SandboxChange {
   std::string path;  // Relative to the sandbox.
 };
 
+struct CollectOptions {
+  // Collect what is open for writing as it is now, instead of failing.
+  bool force = false;
+  // Send the outputs to the daemon's remote cache, too, as far as that lacks
+  // them, and wait until they are there.
+  bool send = false;
+};
+
 struct CollectedOutput {
   enum class Kind : uint8_t { kFile, kExecutable, kDirectory, kSymlink };
   Kind kind = Kind::kFile;
@@ -219,6 +229,11 @@ class Client {
                    const ByteProgress& progress = {});
   // Into memory; ResourceExhausted for more than `bytes_max`.
   absl::StatusOr<std::string> GetBytes(const Digest& digest, int64_t bytes_max);
+  // Sends blobs to the daemon's remote cache, as far as that lacks them, and
+  // waits until they are there. FailedPrecondition if there is no remote cache,
+  // or if a blob is neither here nor there; Unavailable or DeadlineExceeded if
+  // it cannot be reached: casementd(8), --remote-timeout.
+  absl::Status Send(absl::Span<const Digest> digests);
 
   // Sandboxes; casement/v1/sandboxes.proto has every error.
   absl::StatusOr<std::unique_ptr<Session>> StartSession();
@@ -228,10 +243,11 @@ class Client {
                                         const CreateOptions& options = {});
   absl::StatusOr<std::vector<SandboxChange>> Diff(absl::string_view name);
   // Puts outputs into the store. `paths` are relative to the sandbox; "." is
-  // all of it. FailedPrecondition if one is open for writing, unless `force`.
+  // all of it. FailedPrecondition if one is open for writing. With `send` also
+  // the errors of Send(): the outputs are in the store all the same.
   absl::StatusOr<CollectedOutputs> Collect(absl::string_view name,
                                            absl::Span<const std::string> paths,
-                                           bool force = false);
+                                           const CollectOptions& options = {});
   // Its directory is gone when this returns. With `stash` it is kept for a
   // later sandbox, unless a process is in it or has a file of it open.
   absl::Status Release(absl::string_view name, bool stash = false);

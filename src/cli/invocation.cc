@@ -43,6 +43,10 @@ const std::vector<Command>& Commands() {
   return commands;
 }
 
+constexpr char kSendHelp[] =
+    "send outputs to the daemon's remote cache, too, and wait until they are "
+    "there";
+
 void AddCommonOptions(ArgumentParser& parser) {
   parser
       .Add({.name = "socket",
@@ -94,6 +98,7 @@ void AddRunOptions(ArgumentParser& parser) {
             .placeholder = "PATH",
             .help = "collect this when the command has ended; can be given "
                     "more than once"})
+      .Add({.name = "send", .help = kSendHelp})
       .Add({.name = "chroot",
             .help = "make the sandbox the command's root directory"})
       .Add({.name = "stash", .help = "keep the sandbox for a later one"})
@@ -148,6 +153,7 @@ void AddOptionsOf(CommandId id, ArgumentParser& parser) {
       parser
           .Add({.name = "force",
                 .help = "collect what is open for writing as it is now"})
+          .Add({.name = "send", .help = kSendHelp})
           .Operands("NAME and PATH", 2);
       return;
     case CommandId::kSandboxRelease:
@@ -258,6 +264,10 @@ absl::Status CheckCombination(const Invocation& invocation) {
       return absl::InvalidArgumentError("--quarantine needs an absolute path");
     }
     return arguments.GetInteger("disk-share", 1, 100).status();
+  }
+  if (invocation.command == CommandId::kRun && arguments.Has("send") &&
+      !arguments.Has("output")) {
+    return absl::InvalidArgumentError("--send is for --output");
   }
   if (invocation.command == CommandId::kRun ||
       invocation.command == CommandId::kSandboxCreate) {

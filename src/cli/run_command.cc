@@ -51,7 +51,8 @@ absl::StatusOr<Finished> RunIn(Client& client, const Invocation& invocation,
   }
   if (arguments.Has("output")) {
     ASSIGN_OR_RETURN(finished.collected,
-                     client.Collect(name, arguments.All("output")));
+                     client.Collect(name, arguments.All("output"),
+                                    {.send = arguments.Has("send")}));
   }
   return finished;
 }

@@ -72,7 +72,8 @@ absl::StatusOr<int> SandboxCollect(Client& client,
   ASSIGN_OR_RETURN(
       const CollectedOutputs collected,
       client.Collect(operands.front(), absl::MakeConstSpan(operands).subspan(1),
-                     invocation.arguments.Has("force")));
+                     {.force = invocation.arguments.Has("force"),
+                      .send = invocation.arguments.Has("send")}));
   if (invocation.is_json) {
     Print(ToText(ToJson(collected)));
     return 0;

@@ -264,7 +264,7 @@ struct Client::Rep {
 
   // In words of ours if the daemon is gone.
   absl::Status Explain(const absl::Status& status) const {
-    if (!absl::IsUnavailable(status)) return status;
+    if (!absl::IsUnavailable(status) || IsOfRemoteCache(status)) return status;
     const absl::Status probe = ProbeSocket(socket, absl::Seconds(1));
     if (!probe.ok()) return probe;
     return absl::UnavailableError(
@@ -380,6 +380,17 @@ absl::StatusOr<std::string> Client::GetBytes(const Digest& digest,
   return bytes;
 }
 
+absl::Status Client::Send(absl::Span<const Digest> digests) {
+  v1::SendRequest request;
+  for (const Digest& digest : digests) {
+    SetMessage(digest, request.add_digests());
+  }
+  v1::SendResponse response;
+  grpc::ClientContext context;
+  return rep_->Explain(
+      FromGrpc(rep_->store->Send(&context, request, &response)));
+}
+
 absl::StatusOr<std::unique_ptr<Session>> Client::StartSession() {
   return rep_->Explain(OpenSession::Open(*rep_->sandboxes));
 }
@@ -417,11 +428,13 @@ absl::StatusOr<std::vector<SandboxChange>> Client::Diff(
 }
 
 absl::StatusOr<CollectedOutputs> Client::Collect(
-    absl::string_view name, absl::Span<const std::string> paths, bool force) {
+    absl::string_view name, absl::Span<const std::string> paths,
+    const CollectOptions& options) {
   v1::CollectRequest request;
   request.set_name(std::string(name));
   for (const std::string& path : paths) request.add_paths(path);
-  request.set_force(force);
+  request.set_force(options.force);
+  request.set_send(options.send);
   CollectedOutputs collected;
   grpc::ClientContext context;
   RETURN_IF_ERROR(rep_->Explain(ReadStream(

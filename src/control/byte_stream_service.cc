@@ -1,9 +1,6 @@
 #include "control/byte_stream_service.h"
 
-#include <unistd.h>
-
 #include <algorithm>
-#include <cerrno>
 #include <memory>
 #include <optional>
 #include <string>
@@ -53,16 +50,8 @@ absl::Status ReadPiece(BlobStore& store, const OpenBlob& blob, int64_t offset,
                        int64_t end, std::string& data) {
   data.resize(std::min<int64_t>(kPieceBytes, end - offset));
   if (data.empty()) return absl::OkStatus();
-  const ssize_t got = ::pread(blob.fd(), data.data(), data.size(), offset);
-  if (got < 0) {
-    return ErrnoStatus(errno, "reading blob ", blob.digest().ToString());
-  }
-  if (got == 0) {
-    store.DropDamaged(blob.digest());
-    return absl::DataLossError(absl::StrCat("blob ", blob.digest().ToString(),
-                                            ": damaged, its file ends at ",
-                                            offset, " bytes; it is dropped"));
-  }
+  ASSIGN_OR_RETURN(const size_t got,
+                   store.ReadPiece(blob, offset, absl::MakeSpan(data)));
   data.resize(got);
   return absl::OkStatus();
 }

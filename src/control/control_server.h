@@ -30,6 +30,7 @@
 #include "control/tls_files.h"
 #include "store/action_cache.h"
 #include "store/blob_fetcher.h"
+#include "store/blob_sender.h"
 #include "store/blob_store.h"
 #include "store/directory_table.h"
 #include "vfs/sandbox_table.h"
@@ -46,6 +47,8 @@ class ControlServer {
     std::string mount_path = {};
     // Brings what LocalCAS is asked to fetch; null without a remote cache.
     BlobFetcher* fetcher = nullptr;
+    // Sends outputs and uploads there; null without one.
+    BlobSender* sender = nullptr;
     // Whose members may connect besides root and the daemon's user. They act on
     // sandboxes that they own.
     std::optional<gid_t> allow_group = {};

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <climits>
+#include <deque>
 #include <utility>
 #include <vector>
 
@@ -30,32 +31,61 @@ absl::Status Fetch(BlobFetcher* fetcher, absl::Span<const Digest> digests) {
   return is_error ? status : absl::NotFoundError("");
 }
 
+template <typename Response>
+void Report(const DigestMessage& digest, const absl::Status& status,
+            Response& response) {
+  auto& result = *response.add_responses();
+  *result.mutable_digest() = digest;
+  *result.mutable_status() = ToProto(status);
+}
+
 // One response for each blob that is not here, nor at the fetcher's source.
 template <typename Response>
 void ReportMissing(
     BlobStore& store, BlobFetcher* fetcher,
     const google::protobuf::RepeatedPtrField<DigestMessage>& digests,
     Response& response) {
-  const auto report = [&response](const DigestMessage& digest,
-                                  const absl::Status& status) {
-    auto& result = *response.add_responses();
-    *result.mutable_digest() = digest;
-    *result.mutable_status() = ToProto(status);
-  };
   std::vector<Digest> known;
   for (const DigestMessage& message : digests) {
     const absl::StatusOr<Digest> digest = FromMessage(message);
     if (digest.ok()) {
       known.push_back(*digest);
     } else {
-      report(message, digest.status());
+      Report(message, digest.status(), response);
     }
   }
   const absl::Status why = Fetch(fetcher, known);
   for (const Digest& digest : store.Missing(known)) {
     DigestMessage message;
     SetMessage(digest, &message);
-    report(message, NamingBlob(why, digest));
+    Report(message, NamingBlob(why, digest), response);
+  }
+}
+
+// One response for each blob that is not there when all has been sent.
+void ReportUnsent(
+    BlobSender& sender,
+    const google::protobuf::RepeatedPtrField<DigestMessage>& digests,
+    local_cas::UploadMissingBlobsResponse& response) {
+  std::vector<const DigestMessage*> messages;
+  std::deque<BlobSender::Sending> sendings;  // One for each of them.
+  for (const DigestMessage& message : digests) {
+    const absl::StatusOr<Digest> digest = FromMessage(message);
+    if (digest.ok()) {
+      messages.push_back(&message);
+      sendings.emplace_back(sender).Add(*digest);
+    } else {
+      Report(message, digest.status(), response);
+    }
+  }
+  for (size_t i = 0; i < messages.size(); ++i) {
+    absl::Status sent = sendings[i].Wait();
+    if (sent.ok()) continue;
+    // A failed precondition of all together is NOT_FOUND of this one.
+    if (sent.GetPayload(kPreconditionFailureType).has_value()) {
+      sent = WithCode(absl::StatusCode::kNotFound, sent);
+    }
+    Report(*messages[i], sent, response);
   }
 }
 
@@ -107,6 +137,30 @@ absl::Status FetchWhole(DirectoryTable& table, BlobFetcher& fetcher,
                    table.LeaseClosure(root, InputsFrom::kRemote));
   if (!with_files) return absl::OkStatus();
   return fetcher.FetchAll(table.MissingOf(lease));
+}
+
+// A tree to the remote cache, as far as it is not there.
+absl::Status SendWhole(DirectoryTable& table, BlobSender& sender,
+                       const DigestMessage& message) {
+  ASSIGN_OR_RETURN(const Digest root, FromMessage(message));
+  ASSIGN_OR_RETURN(const ClosureLease lease,
+                   table.LeaseClosure(root, InputsFrom::kRemote));
+  BlobSender::Sending sending(sender);
+  absl::flat_hash_set<const InternedDirectory*> seen = {lease.root().get()};
+  std::vector<const InternedDirectory*> walk = {lease.root().get()};
+  while (!walk.empty()) {
+    const InternedDirectory& directory = *walk.back();
+    walk.pop_back();
+    sending.Add(directory.digest());
+    const auto& entries = directory.directory().entries();
+    for (size_t i = 0; i < entries.size(); ++i) {
+      if (entries[i].type == EntryType::kFile) sending.Add(entries[i].digest);
+      if (entries[i].type != EntryType::kDirectory) continue;
+      const InternedDirectory* const child = directory.child(i).get();
+      if (seen.insert(child).second) walk.push_back(child);
+    }
+  }
+  return sending.Wait();
 }
 
 absl::Status NoRemote() {
@@ -171,8 +225,12 @@ grpc::Status LocalCasService::FetchMissingBlobs(
 grpc::Status LocalCasService::UploadMissingBlobs(
     grpc::ServerContext*, const local_cas::UploadMissingBlobsRequest* request,
     local_cas::UploadMissingBlobsResponse* response) {
-  ReportMissing(store_, /*fetcher=*/nullptr, request->blob_digests(),
-                *response);
+  if (options_.sender != nullptr) {
+    ReportUnsent(*options_.sender, request->blob_digests(), *response);
+  } else {
+    ReportMissing(store_, /*fetcher=*/nullptr, request->blob_digests(),
+                  *response);
+  }
   return grpc::Status::OK;
 }
 
@@ -191,6 +249,10 @@ grpc::Status LocalCasService::FetchTree(
 grpc::Status LocalCasService::UploadTree(
     grpc::ServerContext* context, const local_cas::UploadTreeRequest* request,
     local_cas::UploadTreeResponse*) {
+  if (options_.sender != nullptr) {
+    return ToGrpc(
+        SendWhole(directories_, *options_.sender, request->root_digest()));
+  }
   return ToGrpc(CheckTree(directories_, *context, request->root_digest(),
                           /*with_files=*/true));
 }
@@ -289,9 +351,9 @@ grpc::Status LocalCasService::StageTree(grpc::ServerContext* context,
   return ToGrpc(staged);
 }
 
-absl::StatusOr<Output> LocalCasService::CaptureOne(const Peer& peer,
-                                                   const std::string& root,
-                                                   const std::string& path) {
+absl::StatusOr<Output> LocalCasService::CaptureOne(
+    const Peer& peer, const std::string& root, const std::string& path,
+    const SandboxTable::Stored& stored) {
   const bool is_absolute = !path.empty() && path.front() == '/';
   ASSIGN_OR_RETURN(const Stages::Place place,
                    stages_.Find(is_absolute || root.empty()
@@ -302,9 +364,9 @@ absl::StatusOr<Output> LocalCasService::CaptureOne(const Peer& peer,
         absl::StrCat("path ", QuoteName(path), ": the stage belongs to user ",
                      place.stage.owner));
   }
-  ASSIGN_OR_RETURN(
-      Collected collected,
-      sandboxes_.Collect(place.stage.sandbox, {place.path}, /*force=*/false));
+  ASSIGN_OR_RETURN(Collected collected,
+                   sandboxes_.Collect(place.stage.sandbox, {place.path},
+                                      /*force=*/false, stored));
   if (collected.outputs.empty()) {
     return absl::NotFoundError(
         absl::StrCat("path ", QuoteName(path), ": no such file"));
@@ -314,7 +376,7 @@ absl::StatusOr<Output> LocalCasService::CaptureOne(const Peer& peer,
 
 template <typename Request, typename Response>
 absl::Status LocalCasService::Capture(
-    const grpc::ServerContext& context, const Request& request,
+    const grpc::ServerContext& context, const Request& request, bool sends,
     Response& response,
     const std::function<absl::Status(
         const Output& output,
@@ -325,15 +387,26 @@ absl::Status LocalCasService::Capture(
     return absl::InvalidArgumentError(
         absl::StrCat("capture: more than ", kPathsMax, " paths"));
   }
+  std::deque<BlobSender::Sending> sendings;  // One for each path, or none.
   for (const std::string& path : request.path()) {
     if (context.IsCancelled()) return absl::CancelledError("the peer is gone");
     auto& result = *response.add_responses();
     result.set_path(path);
+    SandboxTable::Stored stored;
+    if (sends && options_.sender != nullptr) {
+      stored = [&sending = sendings.emplace_back(*options_.sender)](
+                   const Digest& digest) { sending.Add(digest); };
+    }
     const absl::StatusOr<Output> output =
-        CaptureOne(peer, request.root(), path);
+        CaptureOne(peer, request.root(), path, stored);
     absl::Status status = output.status();
     if (status.ok()) status = fill(*output, result);
     *result.mutable_status() = ToProto(status);
+  }
+  for (size_t i = 0; i < sendings.size(); ++i) {
+    auto& status =
+        *response.mutable_responses(static_cast<int>(i))->mutable_status();
+    if (status.code() == 0) status = ToProto(sendings[i].Wait());
   }
   return absl::OkStatus();
 }
@@ -342,7 +415,7 @@ grpc::Status LocalCasService::CaptureTree(
     grpc::ServerContext* context, const local_cas::CaptureTreeRequest* request,
     local_cas::CaptureTreeResponse* response) {
   return ToGrpc(Capture(
-      *context, *request, *response,
+      *context, *request, /*sends=*/!request->skip_upload(), *response,
       [](const Output& output,
          local_cas::CaptureTreeResponse::Response& result) -> absl::Status {
         if (output.kind != Output::Kind::kDirectory) {
@@ -359,14 +432,15 @@ grpc::Status LocalCasService::CaptureTree(
 grpc::Status LocalCasService::CaptureFiles(
     grpc::ServerContext* context, const local_cas::CaptureFilesRequest* request,
     local_cas::CaptureFilesResponse* response) {
-  return ToGrpc(Capture(*context, *request, *response,
+  return ToGrpc(Capture(*context, *request, /*sends=*/!request->skip_upload(),
+                        *response,
                         SetFile<local_cas::CaptureFilesResponse::Response>));
 }
 
 grpc::Status LocalCasService::HashFiles(
     grpc::ServerContext* context, const local_cas::HashFilesRequest* request,
     local_cas::HashFilesResponse* response) {
-  return ToGrpc(Capture(*context, *request, *response,
+  return ToGrpc(Capture(*context, *request, /*sends=*/false, *response,
                         SetFile<local_cas::HashFilesResponse::Response>));
 }
 

@@ -12,6 +12,7 @@
 #include "control/peer.h"
 #include "control/stages.h"
 #include "store/blob_fetcher.h"
+#include "store/blob_sender.h"
 #include "store/blob_store.h"
 #include "store/directory_table.h"
 #include "vfs/sandbox_table.h"
@@ -26,7 +27,8 @@ class LocalCasService final
   struct Options {
     std::string store_path;
     std::string mount_path;          // No stage's own path is in it.
-    BlobFetcher* fetcher = nullptr;  // Null without a remote cache.
+    BlobFetcher* fetcher = nullptr;  // These are null without a remote cache.
+    BlobSender* sender = nullptr;
     // Each stream takes a thread.
     size_t stages_max = 256;
   };
@@ -100,17 +102,19 @@ class LocalCasService final
   // "": the sandbox's.
   absl::StatusOr<std::string> PathOf(
       const Peer& peer, const local_cas::StageTreeRequest& request) const;
-  // `fill` gets each output as far as there is one.
+  // `fill` gets each output as far as there is one. `sends`: if there is
+  // somewhere to send them.
   template <typename Request, typename Response>
   absl::Status Capture(
-      const grpc::ServerContext& context, const Request& request,
+      const grpc::ServerContext& context, const Request& request, bool sends,
       Response& response,
       const std::function<absl::Status(
           const Output& output,
           typename std::decay_t<decltype(response.responses(0))>& response)>&
           fill);
   absl::StatusOr<Output> CaptureOne(const Peer& peer, const std::string& root,
-                                    const std::string& path);
+                                    const std::string& path,
+                                    const SandboxTable::Stored& stored);
 
   BlobStore& store_;
   DirectoryTable& directories_;

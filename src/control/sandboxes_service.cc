@@ -9,6 +9,7 @@
 #include "absl/time/clock.h"
 #include "base/mutex.h"
 #include "base/status.h"
+#include "control/no_remote.h"
 #include "control/request_limits.h"
 #include "model/digest_message.h"
 #include "proto/grpc_status.h"
@@ -285,18 +286,33 @@ grpc::Status SandboxesService::Diff(
   return grpc::Status::OK;
 }
 
+absl::StatusOr<Collected> SandboxesService::CollectFor(
+    const Peer& peer, const v1::CollectRequest& request) {
+  RETURN_IF_ERROR(CheckPaths(request));
+  RETURN_IF_ERROR(CheckAccess(peer, request.name()));
+  const std::vector<std::string> paths(request.paths().begin(),
+                                       request.paths().end());
+  if (!request.send()) {
+    return table_.Collect(request.name(), paths, request.force(),
+                          /*stored=*/nullptr);
+  }
+  if (sender_ == nullptr) return NoRemoteStatus("collect");
+  BlobSender::Sending sending(*sender_);
+  ASSIGN_OR_RETURN(Collected collected,
+                   table_.Collect(request.name(), paths, request.force(),
+                                  [&sending](const Digest& digest) {
+                                    sending.Add(digest);
+                                  }));
+  RETURN_IF_ERROR(Annotate(sending.Wait(), "collect ", request.name()));
+  return collected;
+}
+
 grpc::Status SandboxesService::Collect(
     grpc::ServerContext* context, const v1::CollectRequest* request,
     grpc::ServerWriter<v1::CollectResponse>* writer) {
   const absl::StatusOr<Peer> peer = PeerOfConnection(context->peer());
   if (!peer.ok()) return ToGrpc(peer.status());
-  absl::Status allowed = CheckPaths(*request);
-  if (allowed.ok()) allowed = CheckAccess(*peer, request->name());
-  if (!allowed.ok()) return ToGrpc(allowed);
-  const std::vector<std::string> paths(request->paths().begin(),
-                                       request->paths().end());
-  const absl::StatusOr<Collected> collected =
-      table_.Collect(request->name(), paths, request->force());
+  const absl::StatusOr<Collected> collected = CollectFor(*peer, *request);
   if (!collected.ok()) return ToGrpc(collected.status());
   PieceWriter<v1::CollectResponse> pieces(*writer);
   for (const Output& output : collected->outputs) {

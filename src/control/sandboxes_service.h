@@ -12,14 +12,16 @@
 #include "control/cgroup.h"
 #include "control/peer.h"
 #include "control/sessions.h"
+#include "store/blob_sender.h"
 #include "vfs/sandbox_table.h"
 
 namespace casement {
 
 class SandboxesService final : public v1::Sandboxes::Service {
  public:
-  SandboxesService(SandboxTable& table, Sessions& sessions)
-      : table_(table), sessions_(sessions) {}
+  // `sender` is null without a remote cache.
+  SandboxesService(SandboxTable& table, Sessions& sessions, BlobSender* sender)
+      : table_(table), sessions_(sessions), sender_(sender) {}
 
   grpc::Status Create(grpc::ServerContext* context,
                       const v1::CreateRequest* request,
@@ -47,6 +49,8 @@ class SandboxesService final : public v1::Sandboxes::Service {
  private:
   absl::StatusOr<SandboxInfo> CreateFor(const Peer& peer,
                                         const v1::CreateRequest& request);
+  absl::StatusOr<Collected> CollectFor(const Peer& peer,
+                                       const v1::CollectRequest& request);
   absl::Status ReleaseFor(const Peer& peer, const v1::ReleaseRequest& request);
   // Ends a sandbox with its processes.
   absl::Status End(const std::string& name, bool stash);
@@ -55,6 +59,7 @@ class SandboxesService final : public v1::Sandboxes::Service {
 
   SandboxTable& table_;
   Sessions& sessions_;
+  BlobSender* const sender_;
   Mutex mu_;
   // Of the open sessions.
   absl::flat_hash_set<grpc::ServerContext*> contexts_ ABSL_GUARDED_BY(mu_);

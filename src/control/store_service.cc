@@ -9,6 +9,7 @@
 #include "base/quote.h"
 #include "base/status.h"
 #include "control/missing_blob.h"
+#include "control/no_remote.h"
 #include "control/peer.h"
 #include "model/digest_message.h"
 #include "proto/grpc_status.h"
@@ -181,6 +182,18 @@ grpc::Status StoreService::Verify(
   SetMessage(*report, response.mutable_report());
   writer->Write(response);
   return grpc::Status::OK;
+}
+
+grpc::Status StoreService::Send(grpc::ServerContext*,
+                                const v1::SendRequest* request,
+                                v1::SendResponse*) {
+  const absl::StatusOr<std::vector<Digest>> digests =
+      FromMessages(request->digests());
+  if (!digests.ok()) return ToGrpc(digests.status());
+  if (sender_ == nullptr) return ToGrpc(NoRemoteStatus("send"));
+  BlobSender::Sending sending(*sender_);
+  for (const Digest& digest : *digests) sending.Add(digest);
+  return ToGrpc(Annotate(sending.Wait(), "send"));
 }
 
 }  // namespace casement

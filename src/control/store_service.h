@@ -11,6 +11,7 @@
 #include "casement/metric.h"
 #include "casement/v1/store.grpc.pb.h"
 #include "control/sessions.h"
+#include "store/blob_sender.h"
 #include "store/blob_store.h"
 #include "store/directory_table.h"
 #include "vfs/sandbox_table.h"
@@ -19,14 +20,16 @@ namespace casement {
 
 class StoreService final : public v1::Store::Service {
  public:
+  // `sender` is null without a remote cache.
   StoreService(BlobStore& store, DirectoryTable& directories,
                SandboxTable& sandboxes, const Sessions& sessions,
-               std::string mount_path,
+               BlobSender* sender, std::string mount_path,
                std::function<std::vector<Metric>()> metrics)
       : store_(store),
         directories_(directories),
         sandboxes_(sandboxes),
         sessions_(sessions),
+        sender_(sender),
         mount_path_(std::move(mount_path)),
         metrics_(std::move(metrics)) {}
 
@@ -39,6 +42,9 @@ class StoreService final : public v1::Store::Service {
   grpc::Status Verify(grpc::ServerContext* context,
                       const v1::VerifyRequest* request,
                       grpc::ServerWriter<v1::VerifyResponse>* writer) override;
+  grpc::Status Send(grpc::ServerContext* context,
+                    const v1::SendRequest* request,
+                    v1::SendResponse* response) override;
 
  private:
   absl::Status EvictOne(const Digest& digest);
@@ -49,6 +55,7 @@ class StoreService final : public v1::Store::Service {
   DirectoryTable& directories_;
   SandboxTable& sandboxes_;
   const Sessions& sessions_;
+  BlobSender* const sender_;
   const std::string mount_path_;
   const std::function<std::vector<Metric>()> metrics_;
   // One verification keeps the disk busy; more would only slow it down.

@@ -35,6 +35,7 @@ absl::StatusOr<std::unique_ptr<Daemon>> Daemon::Start(
 Daemon::~Daemon() {
   // Calls and requests that wait for the remote cache are let go first.
   if (fetcher_ != nullptr) fetcher_->Stop();
+  if (sender_ != nullptr) sender_->Stop();
   if (control_ != nullptr) control_->Shutdown();
   maintenance_.reset();
   if (sandboxes_ != nullptr) sandboxes_->ReleaseAll();
@@ -63,6 +64,8 @@ absl::Status Daemon::OpenStore(const DaemonOptions& options) {
     ASSIGN_OR_RETURN(remote_, RemoteCas::Open(*options.remote));
     fetcher_ = std::make_unique<BlobFetcher>(*store_, *remote_,
                                              BlobFetcher::Options{});
+    sender_ =
+        std::make_unique<BlobSender>(*store_, *remote_, BlobSender::Options{});
   }
   directories_ = std::make_unique<DirectoryTable>(
       *store_, DirectoryTable::Options{}, fetcher_.get());
@@ -183,6 +186,7 @@ absl::Status Daemon::StartControl(const DaemonOptions& options) {
                              .store_path = options.store,
                              .mount_path = options.mount,
                              .fetcher = fetcher_.get(),
+                             .sender = sender_.get(),
                              .allow_group = options.allow_group,
                              .tcp_address = options.listen.address,
                              .tls = options.listen.tls});
@@ -198,7 +202,9 @@ absl::Status Daemon::StartControl(const DaemonOptions& options) {
 std::vector<Metric> Daemon::Metrics() {
   std::vector<Metric> metrics =
       CollectMetrics(*adapter_, notifier_, nodes_, *sandboxes_);
-  if (remote_ != nullptr) AddRemoteMetrics(*remote_, *fetcher_, metrics);
+  if (remote_ != nullptr) {
+    AddRemoteMetrics(*remote_, *fetcher_, *sender_, metrics);
+  }
   return metrics;
 }
 

@@ -18,6 +18,7 @@
 #include "remote/remote_cas.h"
 #include "store/action_cache.h"
 #include "store/blob_fetcher.h"
+#include "store/blob_sender.h"
 #include "store/blob_store.h"
 #include "store/directory_table.h"
 #include "store/disk.h"
@@ -53,6 +54,7 @@ class Daemon {
   std::unique_ptr<BlobStore> store_;
   std::unique_ptr<RemoteCas> remote_;  // Null without --remote.
   std::unique_ptr<BlobFetcher> fetcher_;
+  std::unique_ptr<BlobSender> sender_;
   std::unique_ptr<DirectoryTable> directories_;
   std::unique_ptr<ActionCache> actions_;
   NodeTable nodes_;

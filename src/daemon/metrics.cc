@@ -110,7 +110,7 @@ std::vector<Metric> CollectMetrics(const Adapter& adapter,
 }
 
 void AddRemoteMetrics(const RemoteCas& remote, const BlobFetcher& fetcher,
-                      std::vector<Metric>& metrics) {
+                      const BlobSender& sender, std::vector<Metric>& metrics) {
   const RemoteCas::Stats calls = remote.GetStats();
   for (size_t kind = 0; kind < RemoteCas::kKinds; ++kind) {
     for (size_t result = 0; result < RemoteCas::kResults; ++result) {
@@ -135,8 +135,6 @@ void AddRemoteMetrics(const RemoteCas& remote, const BlobFetcher& fetcher,
   const BlobFetcher::Stats blobs = fetcher.GetStats();
   add("remote_retries_total", "Tries after the first one.", kCounter,
       calls.retries);
-  add("remote_sent_bytes_total", "Bytes of blobs sent there.", kCounter,
-      calls.sent_bytes);
   add("remote_fetched_blobs_total", "Blobs that came from there.", kCounter,
       blobs.fetched);
   add("remote_fetched_bytes_total", "And their bytes.", kCounter,
@@ -147,6 +145,14 @@ void AddRemoteMetrics(const RemoteCas& remote, const BlobFetcher& fetcher,
       blobs.failed);
   add("remote_waiting", "Requests and calls that wait for a blob.",
       Metric::Kind::kGauge, blobs.waiting);
+  const BlobSender::Stats sent = sender.GetStats();
+  add("remote_sent_blobs_total", "Blobs that were sent there.", kCounter,
+      sent.sent);
+  add("remote_sent_bytes_total", "And their bytes.", kCounter, sent.sent_bytes);
+  add("remote_unsent_blobs_total", "Blobs that could not be sent.", kCounter,
+      sent.failed);
+  add("remote_sending", "Blobs that wait to be sent, or are on their way.",
+      Metric::Kind::kGauge, sent.waiting);
 }
 
 }  // namespace casement

@@ -9,6 +9,7 @@
 #include "fuse/operations.h"
 #include "remote/remote_cas.h"
 #include "store/blob_fetcher.h"
+#include "store/blob_sender.h"
 #include "vfs/node_table.h"
 #include "vfs/sandbox_directory.h"
 
@@ -20,9 +21,9 @@ std::vector<Metric> CollectMetrics(const Adapter& adapter,
                                    const NodeTable& nodes,
                                    const SandboxDirectory& sandboxes);
 
-// What came from the remote cache.
+// What came from the remote cache, and went there.
 void AddRemoteMetrics(const RemoteCas& remote, const BlobFetcher& fetcher,
-                      std::vector<Metric>& metrics);
+                      const BlobSender& sender, std::vector<Metric>& metrics);
 
 }  // namespace casement
 

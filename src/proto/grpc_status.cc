@@ -5,11 +5,16 @@
 #include "absl/strings/cord.h"
 #include "absl/strings/match.h"
 #include "absl/strings/string_view.h"
+#include "absl/types/optional.h"
+#include "google/rpc/error_details.pb.h"
 
 namespace casement {
 namespace {
 
 constexpr absl::string_view kTypePrefix = "type.googleapis.com/";
+constexpr char kErrorInfoType[] = "type.googleapis.com/google.rpc.ErrorInfo";
+constexpr char kRemoteCacheReason[] = "REMOTE_CACHE";
+constexpr char kDomain[] = "casement";
 
 absl::StatusCode CodeFrom(int code) {
   // Both enumerations have the canonical numbers, 0 to 16.
@@ -62,6 +67,22 @@ absl::Status FromGrpc(const grpc::Status& status) {
     AddPayloads(proto, result);
   }
   return result;
+}
+
+absl::Status OfRemoteCache(absl::Status status) {
+  if (status.ok()) return status;
+  google::rpc::ErrorInfo info;
+  info.set_reason(kRemoteCacheReason);
+  info.set_domain(kDomain);
+  status.SetPayload(kErrorInfoType, absl::Cord(info.SerializeAsString()));
+  return status;
+}
+
+bool IsOfRemoteCache(const absl::Status& status) {
+  const absl::optional<absl::Cord> payload = status.GetPayload(kErrorInfoType);
+  google::rpc::ErrorInfo info;
+  return payload.has_value() && info.ParseFromString(std::string(*payload)) &&
+         info.reason() == kRemoteCacheReason && info.domain() == kDomain;
 }
 
 }  // namespace casement

@@ -22,6 +22,11 @@ absl::Status FromGrpc(const grpc::Status& status);
 google::rpc::Status ToProto(const absl::Status& status);
 absl::Status FromProto(const google::rpc::Status& status);
 
+// Marks an error as the remote cache's, not that of the daemon which passes it
+// on: by a google.rpc.ErrorInfo of reason "REMOTE_CACHE" and domain "casement".
+absl::Status OfRemoteCache(absl::Status status);
+bool IsOfRemoteCache(const absl::Status& status);
+
 }  // namespace casement
 
 #endif  // CASEMENT_PROTO_GRPC_STATUS_H_

@@ -132,6 +132,8 @@ absl::string_view RemoteCas::NameOf(Kind kind) {
       return "fetch_small";
     case Kind::kFetch:
       return "fetch";
+    case Kind::kSendSmall:
+      return "send_small";
     case Kind::kSend:
       return "send";
   }
@@ -399,6 +401,49 @@ absl::Status RemoteCas::Fetch(const Digest& digest, Sink sink) {
   return Named(fetched, absl::StrCat("fetching ", digest.ToString()));
 }
 
+void RemoteCas::SendSmall(absl::Span<const SmallBlob> blobs, Sent sent) {
+  absl::Status first_error;
+  const auto answer = [&](const Digest& digest, const absl::Status& status) {
+    if (first_error.ok()) first_error = status;
+    sent(digest, Named(NotAboutABlob(status),
+                       absl::StrCat("sending ", digest.ToString())));
+  };
+  Tries tries = calls_.NewTries();
+  const absl::StatusOr<Abilities> abilities = Learn(tries);
+  absl::Status failed = abilities.status();
+  size_t done = 0;
+  while (done < blobs.size() && failed.ok()) {
+    int64_t left = abilities->batch_bytes_max;
+    size_t end = done;
+    while (end < blobs.size() && end - done < kBatchBlobsMax &&
+           blobs[end].digest.size_bytes() <= left) {
+      left -= blobs[end++].digest.size_bytes();
+    }
+    if (end > done) {
+      failed = SendBatch(blobs.subspan(done, end - done), tries, answer);
+      if (failed.ok()) done = end;
+    } else {
+      // More than the remote takes in a batch.
+      answer(blobs[done].digest, SendWhole(blobs[done]));
+      ++done;
+    }
+  }
+  for (const SmallBlob& blob : blobs.subspan(done)) answer(blob.digest, failed);
+  Count(Kind::kSendSmall, first_error);
+}
+
+absl::Status RemoteCas::SendWhole(const SmallBlob& blob) {
+  const auto read = [&blob](int64_t offset) {
+    return absl::string_view(blob.bytes).substr(static_cast<size_t>(offset));
+  };
+  OutgoingBlob outgoing(
+      {.instance = options_.address.instance(), .digest = blob.digest}, read);
+  Tries tries = calls_.NewTries();
+  absl::Status sent = outgoing.Send(calls_, tries);
+  sent_bytes_.fetch_add(outgoing.bytes(), std::memory_order_relaxed);
+  return sent;
+}
+
 absl::Status RemoteCas::Send(const Digest& digest, Read read) {
   if (IsEmptyBlob(digest)) return absl::OkStatus();
   bool is_readers = false;
@@ -417,7 +462,8 @@ absl::Status RemoteCas::SendNow(const Digest& digest, Read read,
   const int64_t size = digest.size_bytes();
   if (!is_zstd &&
       size <= std::min(kSendWholeBytesMax, abilities.batch_bytes_max)) {
-    std::string bytes;
+    SmallBlob blob = {.digest = digest};
+    std::string& bytes = blob.bytes;
     while (static_cast<int64_t>(bytes.size()) < size) {
       absl::StatusOr<absl::string_view> piece =
           read(static_cast<int64_t>(bytes.size()));
@@ -429,7 +475,11 @@ absl::Status RemoteCas::SendNow(const Digest& digest, Read read,
       RETURN_IF_ERROR(piece.status());
       absl::StrAppend(&bytes, piece->substr(0, size - bytes.size()));
     }
-    return SendSmall(digest, bytes, tries);
+    absl::Status sent;
+    RETURN_IF_ERROR(SendBatch(
+        {&blob, 1}, tries,
+        [&sent](const Digest&, const absl::Status& status) { sent = status; }));
+    return sent;
   }
   OutgoingBlob blob({.instance = options_.address.instance(),
                      .digest = digest,
@@ -441,24 +491,36 @@ absl::Status RemoteCas::SendNow(const Digest& digest, Read read,
   return sent;
 }
 
-absl::Status RemoteCas::SendSmall(const Digest& digest,
-                                  const std::string& bytes, Tries& tries) {
+absl::Status RemoteCas::SendBatch(absl::Span<const SmallBlob> blobs,
+                                  Tries& tries, Sent sent) {
   rev2::BatchUpdateBlobsRequest request;
   rev2::BatchUpdateBlobsResponse response;
   request.set_instance_name(options_.address.instance());
-  auto& update = *request.add_requests();
-  SetMessage(digest, update.mutable_digest());
-  update.set_data(bytes);
+  int64_t bytes = 0;
+  for (const SmallBlob& blob : blobs) {
+    auto& update = *request.add_requests();
+    SetMessage(blob.digest, update.mutable_digest());
+    update.set_data(blob.bytes);
+    bytes += blob.digest.size_bytes();
+  }
   RETURN_IF_ERROR(calls_.Ask(tries, [&](grpc::ClientContext& context,
                                         RemoteServices& remote) {
-    sent_bytes_.fetch_add(digest.size_bytes(), std::memory_order_relaxed);
+    sent_bytes_.fetch_add(bytes, std::memory_order_relaxed);
     return FromGrpc(remote.cas->BatchUpdateBlobs(&context, request, &response));
   }));
+  absl::flat_hash_map<std::string, absl::Status> answers;
   for (const auto& result : response.responses()) {
-    if (result.digest().hash() != update.digest().hash()) continue;
-    return FromProto(result.status());
+    answers.try_emplace(result.digest().hash(), FromProto(result.status()));
   }
-  return absl::InternalError("the remote's answer leaves it out");
+  for (const SmallBlob& blob : blobs) {
+    const auto answer = answers.find(blob.digest.HexHash());
+    sent(blob.digest,
+         answer != answers.end()
+             ? answer->second
+             : absl::InternalError("the remote's answer leaves it out"));
+  }
+  tries.Progress();
+  return absl::OkStatus();
 }
 
 void RemoteCas::Cancel() { calls_.Cancel(); }
@@ -471,7 +533,8 @@ bool RemoteCas::TravelsInZstd(const Digest& digest,
 
 absl::Status RemoteCas::Named(const absl::Status& status,
                               absl::string_view what) const {
-  return Annotate(status, "remote ", options_.address.ToString(), ": ", what);
+  return OfRemoteCache(
+      Annotate(status, "remote ", options_.address.ToString(), ": ", what));
 }
 
 void RemoteCas::Count(Kind kind, const absl::Status& status) {

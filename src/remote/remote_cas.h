@@ -65,6 +65,7 @@ class RemoteCas final : public BlobSource {
     kFindMissing,
     kFetchSmall,
     kFetch,
+    kSendSmall,
     kSend,
   };
   enum class Result : uint8_t {
@@ -76,14 +77,15 @@ class RemoteCas final : public BlobSource {
     kDataLoss,
     kOther,
   };
-  static constexpr size_t kKinds = 5;
+  static constexpr size_t kKinds = 6;
   static constexpr size_t kResults = 7;
   // As metrics say it: "fetch_small", "not_found".
   static absl::string_view NameOf(Kind kind);
   static absl::string_view NameOf(Result result);
 
   struct Stats {
-    // By kind, then by result. A FetchSmall() has the first error of a blob.
+    // By kind, then by result. A FetchSmall() or SendSmall() has the first
+    // error of a blob.
     std::array<std::array<int64_t, kResults>, kKinds> calls = {};
     // Of blobs. What was sent twice counts twice.
     int64_t fetched_bytes = 0;
@@ -107,6 +109,8 @@ class RemoteCas final : public BlobSource {
   // More than that comes in several exchanges.
   void FetchSmall(absl::Span<const Digest> digests, Take take) override;
   absl::Status Fetch(const Digest& digest, Sink sink) override;
+  // As FetchSmall().
+  void SendSmall(absl::Span<const SmallBlob> blobs, Sent sent) override;
   absl::Status Send(const Digest& digest, Read read) override;
   void Cancel() override;
 
@@ -131,8 +135,10 @@ class RemoteCas final : public BlobSource {
       absl::Span<const Digest> digests);
   void FetchBatches(absl::Span<const Digest> digests, Batch& batch);
   absl::Status FetchWhole(const Digest& digest, Batch& batch);
-  absl::Status SendSmall(const Digest& digest, const std::string& bytes,
-                         Tries& tries);
+  // Each blob's answer goes to `sent`, but for the error of the whole call.
+  absl::Status SendBatch(absl::Span<const SmallBlob> blobs, Tries& tries,
+                         Sent sent);
+  absl::Status SendWhole(const SmallBlob& blob);
   absl::Status SendNow(const Digest& digest, Read read, bool& is_readers);
   bool TravelsInZstd(const Digest& digest, const Abilities& abilities) const;
 

@@ -6,8 +6,8 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "base/status.h"
+#include "store/blob_answers.h"
 #include "store/damaged.h"
-#include "store/missing.h"
 
 namespace casement {
 namespace {
@@ -128,29 +128,11 @@ void BlobFetcher::Want(const Digest& digest, int64_t upto, Done done) {
 }
 
 absl::Status BlobFetcher::FetchAll(absl::Span<const Digest> digests) {
-  const std::vector<Digest> wanted = store_.Missing(digests);
-  Mutex mu;
-  CondVar all_done;
-  size_t left = wanted.size();
-  std::vector<Digest> missing;
-  absl::Status first;
-  for (const Digest& digest : wanted) {
-    Want(digest, [&, digest](const absl::Status& status) {
-      MutexLock lock(mu);
-      if (absl::IsNotFound(status)) {
-        missing.push_back(digest);
-      } else if (first.ok()) {
-        // A copy that shares nothing: ThreadSanitizer does not see how abseil
-        // counts the users of a status.
-        first = WithCode(status.code(), status);
-      }
-      if (--left == 0) all_done.NotifyAll();
-    });
+  BlobAnswers answers;
+  for (const Digest& digest : store_.Missing(digests)) {
+    Want(digest, answers.For(digest));
   }
-  MutexLock lock(mu);
-  while (left > 0) all_done.Wait(mu);
-  if (!first.ok() || missing.empty()) return first;
-  return MissingBlobsStatus(missing);
+  return answers.Wait();
 }
 
 void BlobFetcher::FetchAhead(absl::Span<const Digest> digests) {

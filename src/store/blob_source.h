@@ -13,6 +13,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -32,7 +33,8 @@ class BlobSource {
   virtual absl::StatusOr<std::vector<Digest>> FindMissing(
       absl::Span<const Digest> digests) = 0;
 
-  // What FetchSmall() takes at most: the sum of the blobs' sizes, and how many.
+  // What FetchSmall() and SendSmall() take at most: the sum of the blobs'
+  // sizes, and how many.
   virtual int64_t small_bytes_max() const = 0;
   virtual size_t small_blobs_max() const = 0;
   // Gets several small blobs in one exchange. Calls `take` once for each, in
@@ -46,6 +48,16 @@ class BlobSource {
   // it, and is its result.
   using Sink = absl::FunctionRef<absl::Status(absl::string_view piece)>;
   virtual absl::Status Fetch(const Digest& digest, Sink sink) = 0;
+
+  struct SmallBlob {
+    Digest digest;
+    std::string bytes;
+  };
+  // Sends several small blobs, which are distinct, in one exchange. Calls
+  // `sent` once for each, in any order.
+  using Sent =
+      absl::FunctionRef<void(const Digest& digest, const absl::Status& status)>;
+  virtual void SendSmall(absl::Span<const SmallBlob> blobs, Sent sent) = 0;
 
   // Sends one blob. `read` returns bytes of it from an offset on, at least one
   // before the blob's end, until somebody calls it again.

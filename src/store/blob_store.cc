@@ -356,6 +356,20 @@ void BlobStore::OnClosed(BlobId id) {
   FreeIfUnusedLocked(*slot);
 }
 
+absl::StatusOr<size_t> BlobStore::ReadPiece(const OpenBlob& blob,
+                                            int64_t offset,
+                                            absl::Span<char> buffer) {
+  const Digest& digest = blob.digest();
+  absl::StatusOr<size_t> count = disk_.Read(blob.fd(), buffer, offset);
+  if (!count.ok()) {
+    return Annotate(count.status(), "blob ", digest.ToString());
+  }
+  if (*count > 0) return count;
+  DropDamaged(digest);
+  return DamagedBlobStatus(digest, absl::StrCat("its file ends at ", offset,
+                                                " bytes; it is dropped"));
+}
+
 absl::StatusOr<std::string> BlobStore::Read(const Digest& digest,
                                             int64_t bytes_max) {
   if (digest.size_bytes() > bytes_max) {

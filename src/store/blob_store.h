@@ -226,6 +226,10 @@ class BlobStore {
   // Ref() and Open() in one.
   absl::StatusOr<std::shared_ptr<const OpenBlob>> OpenDigest(
       const Digest& digest);
+  // Reads a blob from `offset`, which is before its end, on: how many bytes, at
+  // least one. DataLoss, and it is dropped, if its file ends there.
+  absl::StatusOr<size_t> ReadPiece(const OpenBlob& blob, int64_t offset,
+                                   absl::Span<char> buffer);
   // All of a blob, for small ones. DataLoss if its file is shorter than its
   // digest says, ResourceExhausted if it is larger than `bytes_max`.
   absl::StatusOr<std::string> Read(const Digest& digest, int64_t bytes_max);

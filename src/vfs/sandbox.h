@@ -92,8 +92,9 @@ class Sandbox final : public Area,
 
   // Sorted by path.
   absl::StatusOr<std::vector<Change>> Diff();
+  using Stored = SandboxTable::Stored;
   absl::StatusOr<Collected> Collect(absl::Span<const std::string> paths,
-                                    bool force);
+                                    const Stored& stored);
   // Files that may be open for writing or mapped so.
   struct Writables {
     absl::flat_hash_map<uint64_t, std::string> paths;  // By st_ino.
@@ -298,9 +299,12 @@ class Sandbox final : public Area,
 
   // Outputs: sandbox_collect.cc.
   class Collector;
-  absl::StatusOr<Collected> CollectPaths(absl::Span<const std::string> paths);
-  absl::StatusOr<std::optional<Output>> CollectPath(const std::string& path);
-  absl::StatusOr<Output> CollectDirectory(const NodePtr& node);
+  absl::StatusOr<Collected> CollectPaths(absl::Span<const std::string> paths,
+                                         const Stored& stored);
+  absl::StatusOr<std::optional<Output>> CollectPath(const std::string& path,
+                                                    const Stored& stored);
+  absl::StatusOr<Output> CollectDirectory(const NodePtr& node,
+                                          const Stored& stored);
   bool MayHaveWriterLocked(const FileNode& file) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   static std::vector<Digest> DirectoriesBelow(
@@ -308,8 +312,9 @@ class Sandbox final : public Area,
   // Null if there is no such path. Symlinks are not followed.
   NodePtr WalkLocked(const std::vector<std::string>& components)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  absl::Status PublishBelow(const NodePtr& top);
-  absl::Status PublishFile(FileNode& file);
+  absl::Status PublishBelow(const NodePtr& top, const Stored& stored);
+  // Its digest; none if it was written meanwhile.
+  absl::StatusOr<std::optional<Digest>> PublishFile(FileNode& file);
 
   const SandboxContext context_;
   const uint64_t first_number_;

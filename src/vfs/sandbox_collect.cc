@@ -10,6 +10,7 @@
 #include "absl/strings/str_split.h"
 #include "base/status.h"
 #include "build/bazel/remote/execution/v2/remote_execution.pb.h"
+#include "model/digest_message.h"
 #include "vfs/sandbox.h"
 
 namespace casement {
@@ -36,6 +37,16 @@ absl::StatusOr<std::vector<std::string>> Components(absl::string_view path) {
   return components;
 }
 
+// A Directory is in the store, and so are its files.
+void TellOf(const Digest& digest, const rev2::Directory& directory,
+            const SandboxTable::Stored& stored) {
+  stored(digest);
+  for (const auto& file : directory.files()) {
+    const absl::StatusOr<Digest> of_file = FromMessage(file.digest());
+    if (of_file.ok()) stored(*of_file);
+  }
+}
+
 }  // namespace
 
 Sandbox::NodePtr Sandbox::WalkLocked(
@@ -48,28 +59,33 @@ Sandbox::NodePtr Sandbox::WalkLocked(
   return node;
 }
 
-absl::Status Sandbox::PublishFile(FileNode& file) {
+absl::StatusOr<std::optional<Digest>> Sandbox::PublishFile(FileNode& file) {
   std::shared_ptr<ScratchFile> scratch;
   {
     MutexLock lock(mu_);
     RETURN_IF_ERROR(CheckAliveLocked());
-    if (file.is_input()) return absl::OkStatus();
+    if (file.is_input()) return std::optional<Digest>(file.input->digest);
     scratch = file.writing().scratch;
+    // Published before.
+    if (scratch == nullptr) return std::optional<Digest>(file.digest());
   }
-  if (scratch == nullptr) return absl::OkStatus();  // Published before.
   absl::StatusOr<BlobStore::PublishedScratch> published = scratch->Publish();
   MutexLock lock(mu_);
   copied_.NotifyAll();
-  // Another collection published it meanwhile.
-  if (file.writing().scratch != scratch) return CheckAliveLocked();
-  RETURN_IF_ERROR(published.status());
-  file.mutable_writing().published = std::make_unique<FileNode::Published>(
-      FileNode::Published{published->digest, std::move(published->lease)});
-  file.mutable_writing().scratch = nullptr;
-  return absl::OkStatus();
+  if (file.writing().scratch == scratch) {
+    RETURN_IF_ERROR(published.status());
+    file.mutable_writing().published = std::make_unique<FileNode::Published>(
+        FileNode::Published{published->digest, std::move(published->lease)});
+    file.mutable_writing().scratch = nullptr;
+  } else {
+    // Another collection published it meanwhile.
+    RETURN_IF_ERROR(CheckAliveLocked());
+  }
+  if (file.writing().scratch != nullptr) return std::optional<Digest>();
+  return std::optional<Digest>(file.digest());
 }
 
-absl::Status Sandbox::PublishBelow(const NodePtr& top) {
+absl::Status Sandbox::PublishBelow(const NodePtr& top, const Stored& stored) {
   std::vector<FilePtr> files;
   {
     MutexLock lock(mu_);
@@ -88,7 +104,10 @@ absl::Status Sandbox::PublishBelow(const NodePtr& top) {
       }
     }
   }
-  for (const FilePtr& file : files) RETURN_IF_ERROR(PublishFile(*file));
+  for (const FilePtr& file : files) {
+    ASSIGN_OR_RETURN(const std::optional<Digest> digest, PublishFile(*file));
+    if (stored && digest.has_value()) stored(*digest);
+  }
   return absl::OkStatus();
 }
 
@@ -208,7 +227,8 @@ class Sandbox::Collector {
   std::vector<const InternedDirectory*> untouched_;
 };
 
-absl::StatusOr<Output> Sandbox::CollectDirectory(const NodePtr& node) {
+absl::StatusOr<Output> Sandbox::CollectDirectory(const NodePtr& node,
+                                                 const Stored& stored) {
   Output output = {.kind = Output::Kind::kDirectory};
   std::vector<Collector::Built> built;
   // All Directories of the tree, each once, for the Tree message.
@@ -232,7 +252,9 @@ absl::StatusOr<Output> Sandbox::CollectDirectory(const NodePtr& node) {
     rev2::Directory* const directory = digest == output.root_directory
                                            ? tree.mutable_root()
                                            : tree.add_children();
-    return directory->ParseFromString(bytes);
+    if (!directory->ParseFromString(bytes)) return false;
+    if (stored) TellOf(digest, *directory, stored);
+    return true;
   };
   for (const Collector::Built& directory : built) {
     RETURN_IF_ERROR(context_.store.Put(directory.digest, directory.bytes));
@@ -249,6 +271,7 @@ absl::StatusOr<Output> Sandbox::CollectDirectory(const NodePtr& node) {
   const std::string bytes = tree.SerializeAsString();
   output.digest = Digest::Of(bytes);
   RETURN_IF_ERROR(context_.store.Put(output.digest, bytes));
+  if (stored) stored(output.digest);
   return output;
 }
 
@@ -271,7 +294,7 @@ std::vector<Digest> Sandbox::DirectoriesBelow(
 }
 
 absl::StatusOr<std::optional<Output>> Sandbox::CollectPath(
-    const std::string& path) {
+    const std::string& path, const Stored& stored) {
   ASSIGN_OR_RETURN(const std::vector<std::string> components, Components(path));
   NodePtr node;
   {
@@ -280,10 +303,10 @@ absl::StatusOr<std::optional<Output>> Sandbox::CollectPath(
     node = WalkLocked(components);
   }
   if (node == nullptr) return std::optional<Output>();
-  RETURN_IF_ERROR(PublishBelow(node));
+  RETURN_IF_ERROR(PublishBelow(node, stored));
   Output output;
   if (node->is_directory()) {
-    ASSIGN_OR_RETURN(output, CollectDirectory(node));
+    ASSIGN_OR_RETURN(output, CollectDirectory(node, stored));
   } else {
     MutexLock lock(mu_);
     RETURN_IF_ERROR(CheckAliveLocked());
@@ -346,23 +369,23 @@ absl::StatusOr<Sandbox::Writables> Sandbox::FindWritables(
 }
 
 absl::StatusOr<Collected> Sandbox::Collect(absl::Span<const std::string> paths,
-                                           bool force) {
+                                           const Stored& stored) {
   {
     MutexLock lock(mu_);
     RETURN_IF_ERROR(CheckAliveLocked());
     ++readers_;
   }
-  absl::StatusOr<Collected> collected = CollectPaths(paths);
+  absl::StatusOr<Collected> collected = CollectPaths(paths, stored);
   MutexLock lock(mu_);
   --readers_;
   return collected;
 }
 
 absl::StatusOr<Collected> Sandbox::CollectPaths(
-    absl::Span<const std::string> paths) {
+    absl::Span<const std::string> paths, const Stored& stored) {
   Collected collected;
   for (const std::string& path : paths) {
-    ASSIGN_OR_RETURN(std::optional<Output> output, CollectPath(path));
+    ASSIGN_OR_RETURN(std::optional<Output> output, CollectPath(path, stored));
     if (output.has_value()) {
       collected.outputs.push_back(*std::move(output));
     } else {

@@ -144,7 +144,8 @@ absl::StatusOr<std::vector<Change>> SandboxDirectory::Diff(
 }
 
 absl::StatusOr<Collected> SandboxDirectory::Collect(
-    absl::string_view name, absl::Span<const std::string> paths, bool force) {
+    absl::string_view name, absl::Span<const std::string> paths, bool force,
+    const Stored& stored) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Sandbox> sandbox, Find(name));
   ASSIGN_OR_RETURN(const Sandbox::Writables writables,
                    sandbox->FindWritables(paths));
@@ -161,7 +162,7 @@ absl::StatusOr<Collected> SandboxDirectory::Collect(
   // the kernel writes them before it forgets them.
   for (const InodeId id : writables.ids) context_.notifier.InvalidateNode(id);
   context_.notifier.Drain();
-  return sandbox->Collect(paths, force);
+  return sandbox->Collect(paths, stored);
 }
 
 std::optional<Sandbox::Refusal> SandboxDirectory::Keep(const Live& live) {

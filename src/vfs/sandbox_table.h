@@ -6,6 +6,7 @@
 #define CASEMENT_VFS_SANDBOX_TABLE_H_
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -95,9 +96,16 @@ class SandboxTable {
   // `paths` are relative to the sandbox; "" and "." are all of it.
   // InvalidArgument for an absolute path or one that escapes;
   // FailedPrecondition if an output is open for writing, unless `force`.
+  //
+  // `stored`, which may be null, is called with each blob that the outputs are
+  // made of as soon as it is in the store, some more than once: in this thread,
+  // with no lock held. It may block. An unmodified input may be elsewhere
+  // (InputsFrom::kRemote).
+  using Stored = std::function<void(const Digest&)>;
   virtual absl::StatusOr<Collected> Collect(absl::string_view name,
                                             absl::Span<const std::string> paths,
-                                            bool force) = 0;
+                                            bool force,
+                                            const Stored& stored) = 0;
   // Ends it: its directory is gone when this returns. With `stash` it is kept
   // for a later one, if it can be.
   virtual absl::Status Release(absl::string_view name, bool stash) = 0;

@@ -110,7 +110,8 @@ absl::Status ActionRunner::AddOutputs(const CreatedSandbox& sandbox,
   }
   if (paths.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const CollectedOutputs collected,
-                   client_.Collect(sandbox.info.name, paths));
+                   client_.Collect(sandbox.info.name, paths,
+                                   {.send = options_.send_outputs}));
   for (const CollectedOutput& output : collected.outputs) {
     const auto found = asked.find(output.path);
     if (found == asked.end()) continue;
@@ -131,7 +132,7 @@ absl::Status ActionRunner::RunIn(const CreatedSandbox& sandbox,
                               .command = spec.arguments,
                               .environment = spec.environment,
                               .timeout = spec.timeout,
-                              .cancel_fd = cancel_fd_}));
+                              .cancel_fd = options_.cancel_fd}));
   SetTime(absl::Now(), metadata.mutable_execution_completed_timestamp());
   result.set_exit_code(process.exit_status);
   ASSIGN_OR_RETURN(const Digest out, client_.Put(process.out));
@@ -139,6 +140,7 @@ absl::Status ActionRunner::RunIn(const CreatedSandbox& sandbox,
   ASSIGN_OR_RETURN(const Digest err, client_.Put(process.err));
   SetMessage(err, result.mutable_stderr_digest());
   RETURN_IF_ERROR(AddOutputs(sandbox, spec, result));
+  if (options_.send_outputs) RETURN_IF_ERROR(client_.Send({out, err}));
   return StatusOf(spec, process);
 }
 

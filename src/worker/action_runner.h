@@ -15,11 +15,18 @@ namespace casement {
 
 class ActionRunner {
  public:
-  // Once `cancel_fd` can be read, actions are killed: Unavailable.
-  ActionRunner(Client& client, ActionResults& results, int cancel_fd)
-      : client_(client), results_(results), cancel_fd_(cancel_fd) {}
+  struct Options {
+    // Once it can be read, actions are killed: Unavailable.
+    int cancel_fd = -1;
+    // Send what an action gave to casementd's remote cache, too.
+    bool send_outputs = false;
+  };
 
-  // The result is in the cache when this returns, if it is one to be kept.
+  ActionRunner(Client& client, ActionResults& results, Options options)
+      : client_(client), results_(results), options_(options) {}
+
+  // The result is in the cache when this returns, if it is one to be kept; with
+  // `send_outputs` the remote cache has all of its blobs.
   // Errors are the response's status: remote_execution.proto.
   rev2::ExecuteResponse Run(const ActionSpec& spec, absl::Time queued);
 
@@ -35,7 +42,7 @@ class ActionRunner {
 
   Client& client_;
   ActionResults& results_;
-  const int cancel_fd_;
+  const Options options_;
 };
 
 }  // namespace casement

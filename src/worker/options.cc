@@ -67,6 +67,9 @@ ArgumentParser WorkerArguments() {
             .default_value = "3600"})
       .Add({.name = "ignore-platform",
             .help = "run actions whatever platform they ask for"})
+      .Add({.name = "send-outputs",
+            .help = "send what actions give to casementd's remote cache, too, "
+                    "before their results are told"})
       .Add({.name = "version", .help = "print the version and exit"});
   return parser;
 }
@@ -86,6 +89,7 @@ absl::StatusOr<WorkerServer::Options> UnderstandWorkerOptions(
   options.executions.jobs = static_cast<size_t>(jobs);
   options.executions.waiting_max = static_cast<size_t>(queue_max);
   options.limits.timeout_max = absl::Seconds(timeout_seconds);
+  options.send_outputs = arguments.Has("send-outputs");
   options.limits.ignore_platform = arguments.Has("ignore-platform");
   return options;
 }

@@ -54,7 +54,9 @@ struct WorkerServer::Rep {
         cancel(std::move(event)),
         channel(ChannelTo(options.casementd_socket)),
         results(channel),
-        runner(*client, results, cancel.get()),
+        runner(
+            *client, results,
+            {.cancel_fd = cancel.get(), .send_outputs = options.send_outputs}),
         executions(options.executions,
                    [this](const ActionSpec& spec, absl::Time queued) {
                      return runner.Run(spec, queued);
@@ -122,6 +124,8 @@ absl::StatusOr<std::unique_ptr<WorkerServer>> WorkerServer::Start(
   KeepGrpcRunning();
   ASSIGN_OR_RETURN(std::unique_ptr<Client> client,
                    Client::Connect(options.casementd_socket));
+  // Whether it could, at least: nothing is sent.
+  if (options.send_outputs) RETURN_IF_ERROR(client->Send({}));
   UniqueFd cancel(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!cancel.valid()) return ErrnoStatus(errno, "eventfd");
   auto rep =

@@ -20,11 +20,14 @@ class WorkerServer {
     std::string casementd_socket;
     Executions::Options executions;
     ActionLimits limits;
+    // Before an action's result is told, casementd's remote cache has what it
+    // gave.
+    bool send_outputs = false;
   };
 
   // Unavailable if no casementd answers; FailedPrecondition if the address
-  // cannot be listened on. A unix socket is for this user alone; one that is
-  // there already is replaced.
+  // cannot be listened on, or if casementd cannot send outputs. A unix socket
+  // is for this user alone; one that is there already is replaced.
   static absl::StatusOr<std::unique_ptr<WorkerServer>> Start(
       const Options& options);
   // Kills the actions that run, ends all calls and removes the socket.

@@ -36,7 +36,7 @@
 namespace casement {
 namespace {
 
-constexpr std::array<const char*, 31> kMethods = {
+constexpr std::array<const char*, 32> kMethods = {
     "/casement.v1.Sandboxes/Create",
     "/casement.v1.Sandboxes/Diff",
     "/casement.v1.Sandboxes/Collect",
@@ -70,6 +70,7 @@ constexpr std::array<const char*, 31> kMethods = {
     "/build.buildgrid.LocalContentAddressableStorage/GetInstanceNameForRemote",
     "/build.buildgrid.LocalContentAddressableStorage/GetInstanceNameForRemotes",
     "/build.buildgrid.LocalContentAddressableStorage/GetLocalDiskUsage",
+    "/casement.v1.Store/Send",
 };
 
 class NoKernel final : public KernelNotifier {

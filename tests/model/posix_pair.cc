@@ -350,7 +350,7 @@ std::string PosixPair::CheckOutputs(const Inputs& inputs,
   for (const auto& [path, kind] : expected) {
     text += "diff lacks " + std::string(1, kind) + " of " + path + "\n";
   }
-  const auto collected = daemon_.client().Collect(name, {"."}, /*force=*/true);
+  const auto collected = daemon_.client().Collect(name, {"."}, {.force = true});
   if (!collected.ok()) return text + collected.status().ToString();
   const auto put = daemon_.client().PutTree(plain_, {});
   if (!put.ok()) return text + put.status().ToString();

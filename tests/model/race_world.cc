@@ -471,7 +471,8 @@ void RaceWorld::WriteInSandbox(const std::string& name, int blob) {
 
 void RaceWorld::CollectFromSandbox(const std::string& name, int blob) {
   const std::string path = absl::StrCat("f", blob);
-  const auto collected = sandboxes_->Collect(name, {path}, /*force=*/true);
+  const auto collected = sandboxes_->Collect(name, {path}, /*force=*/true,
+                                             /*stored=*/nullptr);
   if (!collected.ok()) {
     EXPECT_TRUE(MayFail() || options_.spare_bytes > 0) << collected.status();
     return;

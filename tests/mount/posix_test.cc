@@ -263,7 +263,7 @@ TEST_P(SandboxCalls, OutputsOpenForWritingAreNotCollectedUnlessForced) {
             std::string::npos)
       << message;
   EXPECT_TRUE(daemon_.client().Collect(name, {"text"}).ok());
-  EXPECT_TRUE(daemon_.client().Collect(name, {"dir"}, /*force=*/true).ok());
+  EXPECT_TRUE(daemon_.client().Collect(name, {"dir"}, {.force = true}).ok());
   close(fd);
   const int reader = open((path_ + "/dir/out").c_str(), O_RDONLY);
   const auto collected = daemon_.client().Collect(name, {"dir"});

@@ -1,5 +1,5 @@
 // Inputs that come from a remote cache, which is another casementd, when they
-// are read; and one that is slow, gone or wrong.
+// are read; outputs that go there; and one that is slow, gone or wrong.
 #include <fcntl.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -29,7 +29,11 @@ namespace casement {
 namespace {
 
 namespace fs = std::filesystem;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Not;
+using ::testing::SizeIs;
 
 constexpr int64_t kMiB = int64_t{1} << 20;
 // How long the remote cache may take (--remote-timeout).
@@ -96,6 +100,49 @@ class Remote : public testing::TestWithParam<std::string> {
     const absl::StatusOr<CreatedSandbox> sandbox = TryCreate(root, label);
     EXPECT_TRUE(sandbox.ok()) << sandbox.status();
     return sandbox.ok() ? sandbox->info.path : "";
+  }
+  // One that needs nothing from the remote cache, with a large output and a
+  // directory of so many small ones. Its name.
+  std::string CreateWithOutputs(int files) {
+    const auto sandbox = host_.client().Create({});
+    EXPECT_TRUE(sandbox.ok()) << sandbox.status();
+    const std::string& path = sandbox->info.path;
+    // Other outputs each time.
+    const std::string seed = sandbox->info.name;
+    WriteFile(path + "/large", seed + BytesOf(1, 5 * kMiB));
+    fs::create_directories(path + "/dir/below");
+    for (int i = 0; i < files; ++i) {
+      WriteFile(absl::StrCat(path, "/dir/below/", i), absl::StrCat(seed, i));
+    }
+    return sandbox->info.name;
+  }
+  absl::StatusOr<CollectedOutputs> CollectAndSend(const std::string& name) {
+    return host_.client().Collect(name, {"large", "dir"}, {.send = true});
+  }
+  // All that outputs are made of.
+  std::vector<Digest> BlobsOf(const CollectedOutputs& collected) {
+    std::vector<Digest> blobs;
+    std::vector<Digest> directories;
+    for (const CollectedOutput& output : collected.outputs) {
+      blobs.push_back(output.digest);
+      if (output.kind != CollectedOutput::Kind::kDirectory) continue;
+      directories.push_back(output.root_directory);
+    }
+    for (size_t i = 0; i < directories.size(); ++i) {
+      const auto bytes = host_.client().GetBytes(directories[i], 10 * kMiB);
+      EXPECT_TRUE(bytes.ok()) << bytes.status();
+      const auto directory = Directory::Parse(*bytes);
+      EXPECT_TRUE(directory.ok()) << directory.status();
+      for (const Directory::Entry& entry : (*directory)->entries()) {
+        const bool is_file = entry.type == EntryType::kFile;
+        (is_file ? blobs : directories).push_back(entry.digest);
+      }
+    }
+    blobs.insert(blobs.end(), directories.begin(), directories.end());
+    return blobs;
+  }
+  int Sent() {
+    return static_cast<int>(host_.Metric("remote_sent_blobs_total"));
   }
   int Fetched() {
     return static_cast<int>(host_.Metric("remote_fetched_blobs_total"));
@@ -374,6 +421,129 @@ TEST_P(Remote, TheDaemonEndsThoughSomebodyWaits) {
   WaitUntilSomeoneWaits();
   EXPECT_EQ(host_.Stop(), 0);
   for (const pid_t reader : readers) EXPECT_GT(WaitForExit(reader), 0);
+}
+
+// What is sent.
+
+TEST_P(Remote, OutputsAreThereWhenTheyHaveBeenCollected) {
+  const std::string name = CreateWithOutputs(200);
+  const auto collected = CollectAndSend(name);
+  ASSERT_TRUE(collected.ok()) << collected.status();
+  const std::vector<Digest> blobs = BlobsOf(*collected);
+  // A Tree, two Directories, 200 small files and a large one.
+  EXPECT_EQ(blobs.size(), 204u);
+  EXPECT_THAT(*cluster_.client().Missing(blobs), IsEmpty());
+  EXPECT_EQ(Sent(), 204);
+  // What is there is not sent again.
+  EXPECT_TRUE(CollectAndSend(name).ok());
+  EXPECT_EQ(Sent(), 204);
+  WriteFile(host_.At("sandbox/" + name + "/dir/below/7"), "another");
+  EXPECT_TRUE(CollectAndSend(name).ok());
+  EXPECT_EQ(Sent(), 204 + 4);
+  // Without being asked to, nothing is.
+  EXPECT_TRUE(host_.client().Put("put").ok());
+  EXPECT_THAT(*cluster_.client().Missing({Digest::Of("put")}), SizeIs(1));
+  EXPECT_EQ(host_.client().Send({Digest::Of("put")}), absl::OkStatus());
+  EXPECT_THAT(*cluster_.client().Missing({Digest::Of("put")}), IsEmpty());
+  EXPECT_EQ(host_.Metric("remote_sending"), 0);
+}
+
+TEST_P(Remote, InputsAmongOutputsNeedNotBeHere) {
+  const std::string path = Create(PutTree(3, 3 * kMiB));
+  EXPECT_EQ(ReadFile(path + "/0"), BytesOf(0, 3 * kMiB));
+  WriteFile(path + "/new", "new");
+  const int before = Fetched();
+  const auto collected = host_.client().Collect(
+      fs::path(path).filename().string(), {"."}, {.send = true});
+  ASSERT_TRUE(collected.ok()) << collected.status();
+  EXPECT_EQ(Fetched(), before);
+  EXPECT_EQ(Sent(), 3);  // The file, the root and the Tree.
+}
+
+TEST_P(Remote, TheToolSendsIfItIsToldTo) {
+  const std::string name = CreateWithOutputs(1);
+  const ProgramResult collected =
+      host_.Casement({"sandbox", "collect", name, "large", "--send"});
+  EXPECT_EQ(collected.exit_status, 0) << collected.err;
+  EXPECT_EQ(Sent(), 1);
+  const ProgramResult run = host_.Casement(
+      {"run", "--output", "out", "--send", "--", "sh", "-c", "echo x > out"});
+  EXPECT_EQ(run.exit_status, 0) << run.err;
+  EXPECT_THAT(*cluster_.client().Missing({Digest::Of("x\n")}), IsEmpty());
+}
+
+TEST_P(Remote, GoneSendingIsAnErrorAndBackItWorks) {
+  const std::string name = CreateWithOutputs(200);
+  proxy_.Cut();
+  const absl::Time start = absl::Now();
+  const absl::Status failed = CollectAndSend(name).status();
+  EXPECT_LT(absl::Now() - start, absl::Seconds(4 * kTimeoutSeconds));
+  EXPECT_TRUE(absl::IsUnavailable(failed) || absl::IsDeadlineExceeded(failed))
+      << failed;
+  EXPECT_THAT(
+      std::string(failed.message()),
+      AllOf(HasSubstr(name), HasSubstr("/proxy"), Not(HasSubstr("hung up"))));
+  EXPECT_GT(host_.Metric("remote_unsent_blobs_total"), 0);
+  // In the store they are.
+  const auto collected = host_.client().Collect(name, {"large", "dir"});
+  ASSERT_TRUE(collected.ok()) << collected.status();
+  EXPECT_THAT(*host_.client().Missing(BlobsOf(*collected)), IsEmpty());
+  proxy_.Mend();
+  EXPECT_TRUE(CollectAndSend(name).ok());
+  EXPECT_THAT(*cluster_.client().Missing(BlobsOf(*collected)), IsEmpty());
+}
+
+// G22
+TEST_P(Remote, WhileItHangsSendsEndInTimeAndOthersGoOn) {
+  std::vector<std::string> names;
+  for (int i = 0; i < 24; ++i) names.push_back(CreateWithOutputs(20));
+  proxy_.Block();
+  const absl::Time start = absl::Now();
+  std::vector<std::thread> senders;
+  for (const std::string& name : names) {
+    senders.emplace_back([this, &name] {
+      const absl::Status failed = CollectAndSend(name).status();
+      EXPECT_TRUE(absl::IsDeadlineExceeded(failed) ||
+                  absl::IsUnavailable(failed))
+          << failed;
+    });
+  }
+  while (host_.Metric("remote_sending") < 1) {
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  const std::string other = CreateWithOutputs(20);
+  EXPECT_TRUE(host_.client().Collect(other, {"large", "dir"}).ok());
+  EXPECT_TRUE(host_.client().Release(other).ok());
+  EXPECT_GT(host_.Metric("remote_sending"), 0);
+  for (std::thread& sender : senders) sender.join();
+  EXPECT_LT(absl::Now() - start, absl::Seconds(8 * kTimeoutSeconds));
+  EXPECT_EQ(host_.Metric("remote_sending"), 0);
+  proxy_.Unblock();
+  for (const std::string& name : names) {
+    const absl::Status sent = CollectAndSend(name).status();
+    EXPECT_TRUE(sent.ok()) << sent;
+  }
+}
+
+// G23
+TEST_P(Remote, TheDaemonEndsThoughSomethingIsSent) {
+  host_.Stop();
+  host_.SetArguments({"--data-path", GetParam(), "--remote",
+                      absl::StrCat("unix:", cluster_.folder(), "/proxy"),
+                      "--remote-timeout", "600"});
+  host_.Start();
+  const std::string name = CreateWithOutputs(20);
+  proxy_.Block();
+  // Its own connection, as this one is made again by Stop().
+  const auto client = *Client::Connect(host_.socket());
+  std::thread sender([&] {
+    EXPECT_FALSE(client->Collect(name, {"dir"}, {.send = true}).ok());
+  });
+  while (host_.Metric("remote_sending") < 1) {
+    absl::SleepFor(absl::Milliseconds(5));
+  }
+  EXPECT_EQ(host_.Stop(), 0);
+  sender.join();
 }
 
 CASEMENT_IN_BOTH_DATA_PATHS(Remote);

@@ -431,7 +431,8 @@ TEST_P(Sandboxes, WritingACollectedFileDoesNotChangeItsBlob) {
   const std::string path = Make();
   const int fd = open((path + "/out").c_str(), O_CREAT | O_RDWR, 0644);
   ASSERT_EQ(write(fd, "first", 5), 5);
-  const auto collected = daemon_.client().Collect(last_name_, {"out"}, true);
+  const auto collected =
+      daemon_.client().Collect(last_name_, {"out"}, {.force = true});
   ASSERT_TRUE(collected.ok()) << collected.status();
   ASSERT_EQ(pwrite(fd, "SECON", 5, 0), 5);
   close(fd);

@@ -280,7 +280,8 @@ TEST_P(Members, CollectNeverReadsThroughASymlinkThatAppears) {
   }
   int collected = 0;
   for (int i = 0; i < 300; ++i) {
-    const auto outputs = daemon_.client().Collect("alice", {"out"}, true);
+    const auto outputs =
+        daemon_.client().Collect("alice", {"out"}, {.force = true});
     if (outputs.ok()) collected += static_cast<int>(outputs->outputs.size());
   }
   kill(swapper, SIGKILL);

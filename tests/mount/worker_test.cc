@@ -28,6 +28,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "gtest/gtest.h"
 #include "support/running_daemon.h"
+#include "support/socket_proxy.h"
 
 namespace casement {
 namespace {
@@ -136,8 +137,10 @@ struct Outcome {
 
 class WorkerTest : public testing::Test {
  protected:
-  explicit WorkerTest(std::vector<std::string> arguments = {})
-      : worker_(std::in_place, daemon_, std::move(arguments)) {
+  explicit WorkerTest(std::vector<std::string> arguments = {},
+                      std::vector<std::string> daemon_arguments = {})
+      : daemon_(std::move(daemon_arguments)),
+        worker_(std::in_place, daemon_, std::move(arguments)) {
     Connect();
     fs::create_directory(inputs_);
     WriteFile(inputs_ + "/in.txt", "input\n");
@@ -537,6 +540,64 @@ class LenientWorkerTest : public WorkerTest {
 TEST_F(LenientWorkerTest, PlatformsCanBeIgnored) {
   EXPECT_EQ(
       Execute(PutAction(OnPlatform(Script("true"), "gpu", "many"))).code(), 0);
+}
+
+// With a remote cache, which is another casementd.
+
+struct Farm {
+  RunningDaemon farm_;
+  SocketProxy proxy_{farm_.folder() + "/proxy", farm_.socket()};
+};
+
+class SendingWorkerTest : protected Farm, public WorkerTest {
+ protected:
+  SendingWorkerTest()
+      : WorkerTest({"--send-outputs"},
+                   {"--remote", absl::StrCat("unix:", farm_.folder(), "/proxy"),
+                    "--remote-timeout", "2"}) {}
+
+  bool IsThere(const rev2::Digest& message) {
+    const auto digest = Digest::FromParts(message.hash(), message.size_bytes());
+    return farm_.client().Missing({*digest})->empty();
+  }
+};
+
+TEST_F(SendingWorkerTest, WhatAnActionGaveIsThereWhenItsResultIsTold) {
+  const Outcome outcome =
+      Run("echo out; echo err >&2; echo f > file; mkdir dir; echo d > dir/d",
+          {"file", "dir"});
+  ASSERT_EQ(outcome.code(), 0) << outcome.response.status().message();
+  const rev2::ActionResult& result = outcome.result();
+  EXPECT_TRUE(IsThere(result.stdout_digest()));
+  EXPECT_TRUE(IsThere(result.stderr_digest()));
+  EXPECT_TRUE(IsThere(result.output_files(0).digest()));
+  EXPECT_TRUE(IsThere(result.output_directories(0).tree_digest()));
+  EXPECT_TRUE(IsThere(result.output_directories(0).root_directory_digest()));
+  EXPECT_TRUE(IsThere(MessageOf(Digest::Of("d\n"))));
+}
+
+TEST_F(SendingWorkerTest, WhatCannotBeSentIsNoResultToKeep) {
+  const Digest action =
+      PutAction(Script(Counting("echo out; echo f > file"), {"file"}));
+  proxy_.Cut();
+  const Outcome failed = Execute(action);
+  EXPECT_TRUE(failed.code() == StatusCode::UNAVAILABLE ||
+              failed.code() == StatusCode::DEADLINE_EXCEEDED)
+      << failed.response.status().message();
+  EXPECT_TRUE(
+      absl::StrContains(failed.response.status().message(), "remote unix:"));
+  EXPECT_EQ(LiveSandboxes(), 0);
+  proxy_.Mend();
+  EXPECT_EQ(Execute(action).code(), 0);
+  EXPECT_EQ(Runs(), 2);
+}
+
+TEST_F(WorkerTest, ToSendOutputsItNeedsARemoteCache) {
+  const ProgramResult result =
+      RunProgram({CASEMENT_WORKER, "--listen", "127.0.0.1:0", "--send-outputs",
+                  "--socket", daemon_.socket()});
+  EXPECT_EQ(result.exit_status, 1);
+  EXPECT_TRUE(absl::StrContains(result.err, "no remote cache")) << result.err;
 }
 
 // Ends.

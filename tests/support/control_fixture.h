@@ -61,8 +61,9 @@ bool Eventually(absl::Duration timeout, const Condition& condition) {
 
 class ControlServerTest : public ::testing::Test {
  protected:
-  explicit ControlServerTest(ControlServer::Options options = {})
-      : harness_(std::move(options)),
+  explicit ControlServerTest(ControlServer::Options options = {},
+                             BlobSource* remote = nullptr)
+      : harness_(std::move(options), int64_t{1} << 30, remote),
         channel_(NewChannel()),
         cas_(rev2::ContentAddressableStorage::NewStub(channel_)),
         bytes_(google::bytestream::ByteStream::NewStub(channel_)),

@@ -15,6 +15,9 @@
 #include "control/control_server.h"
 #include "gtest/gtest.h"
 #include "store/action_cache.h"
+#include "store/blob_fetcher.h"
+#include "store/blob_sender.h"
+#include "store/blob_source.h"
 #include "store/blob_store.h"
 #include "store/directory_table.h"
 #include "store/disk.h"
@@ -25,8 +28,10 @@ namespace casement {
 
 class ControlHarness {
  public:
+  // `remote`, if there is one, outlives this.
   explicit ControlHarness(ControlServer::Options options = {},
-                          int64_t capacity_bytes = int64_t{1} << 30)
+                          int64_t capacity_bytes = int64_t{1} << 30,
+                          BlobSource* remote = nullptr)
       : socket_(folder_ / "socket") {
     // Other users' processes, for tests of who gets in.
     std::filesystem::permissions(folder_.path(), std::filesystem::perms(0755));
@@ -38,8 +43,16 @@ class ControlHarness {
         {.directory = folder_ / "store", .capacity_bytes = capacity_bytes});
     EXPECT_TRUE(store.ok()) << store.status();
     store_ = *std::move(store);
-    directories_ =
-        std::make_unique<DirectoryTable>(*store_, DirectoryTable::Options());
+    if (remote != nullptr) {
+      fetcher_ = std::make_unique<BlobFetcher>(*store_, *remote,
+                                               BlobFetcher::Options());
+      sender_ =
+          std::make_unique<BlobSender>(*store_, *remote, BlobSender::Options());
+    }
+    options.fetcher = fetcher_.get();
+    options.sender = sender_.get();
+    directories_ = std::make_unique<DirectoryTable>(
+        *store_, DirectoryTable::Options(), fetcher_.get());
     auto actions =
         ActionCache::Open(disk_, *store_, {.directory = folder_ / "store"});
     EXPECT_TRUE(actions.ok()) << actions.status();
@@ -81,6 +94,8 @@ class ControlHarness {
   RealDisk disk_;
   SystemClock clock_;
   std::unique_ptr<BlobStore> store_;
+  std::unique_ptr<BlobFetcher> fetcher_;  // These may be null.
+  std::unique_ptr<BlobSender> sender_;
   std::unique_ptr<DirectoryTable> directories_;
   std::unique_ptr<ActionCache> actions_;
   std::unique_ptr<FakeSandboxTable> table_;

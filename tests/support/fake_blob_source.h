@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -70,6 +72,15 @@ class FakeBlobSource final : public BlobSource {
     MutexLock lock(mu_);
     return calls_;
   }
+  // Called before each question and each blob that is sent, for the first of
+  // its blobs, with no lock held; an error is the call's. Set before the calls.
+  using Hook = std::function<absl::Status(const Digest&)>;
+  void BeforeEach(Hook hook) { hook_ = std::move(hook); }
+  // In the order in which they came, as far as they did.
+  std::vector<Digest> sent() {
+    MutexLock lock(mu_);
+    return sent_;
+  }
   // In the order in which they were asked for.
   std::vector<Digest> fetched() {
     MutexLock lock(mu_);
@@ -78,6 +89,7 @@ class FakeBlobSource final : public BlobSource {
 
   absl::StatusOr<std::vector<Digest>> FindMissing(
       absl::Span<const Digest> digests) override {
+    if (hook_ && !digests.empty()) RETURN_IF_ERROR(hook_(digests[0]));
     MutexLock lock(mu_);
     absl::Status status = EnterLocked();
     if (!status.ok()) return status;
@@ -136,7 +148,21 @@ class FakeBlobSource final : public BlobSource {
     return absl::OkStatus();
   }
 
+  void SendSmall(absl::Span<const SmallBlob> blobs, Sent sent) override {
+    absl::Status status;
+    if (hook_) status = hook_(blobs[0].digest);
+    if (status.ok()) {
+      MutexLock lock(mu_);
+      status = EnterLocked();
+      for (const SmallBlob& blob : blobs) {
+        if (status.ok()) TakeLocked(blob.digest, blob.bytes);
+      }
+    }
+    for (const SmallBlob& blob : blobs) sent(blob.digest, status);
+  }
+
   absl::Status Send(const Digest& digest, Read read) override {
+    if (hook_) RETURN_IF_ERROR(hook_(digest));
     std::string bytes;
     while (static_cast<int64_t>(bytes.size()) < digest.size_bytes()) {
       absl::StatusOr<absl::string_view> piece =
@@ -146,7 +172,7 @@ class FakeBlobSource final : public BlobSource {
     }
     MutexLock lock(mu_);
     absl::Status status = EnterLocked();
-    if (status.ok()) blobs_[digest] = bytes;
+    if (status.ok()) TakeLocked(digest, bytes);
     return status;
   }
 
@@ -166,6 +192,11 @@ class FakeBlobSource final : public BlobSource {
     return is_cancelled_ ? absl::CancelledError("cancelled")
                          : WithCode(error_.code(), error_);
   }
+  void TakeLocked(const Digest& digest, const std::string& bytes)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    blobs_[digest] = bytes;
+    sent_.push_back(digest);
+  }
   absl::StatusOr<std::string> FindLocked(const Digest& digest)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
     const auto found = blobs_.find(digest);
@@ -173,9 +204,11 @@ class FakeBlobSource final : public BlobSource {
     return found->second;
   }
 
+  Hook hook_;
   Mutex mu_;
   absl::flat_hash_map<Digest, std::string> blobs_ ABSL_GUARDED_BY(mu_);
   std::vector<Digest> fetched_ ABSL_GUARDED_BY(mu_);
+  std::vector<Digest> sent_ ABSL_GUARDED_BY(mu_);
   absl::Status error_ ABSL_GUARDED_BY(mu_);
   int calls_ ABSL_GUARDED_BY(mu_) = 0;
   bool is_paused_ ABSL_GUARDED_BY(mu_) = false;

@@ -125,7 +125,8 @@ absl::StatusOr<Output> FakeSandboxTable::CollectOne(const std::string& sandbox,
 }
 
 absl::StatusOr<Collected> FakeSandboxTable::Collect(
-    absl::string_view name, absl::Span<const std::string> paths, bool) {
+    absl::string_view name, absl::Span<const std::string> paths, bool,
+    const Stored& stored) {
   MutexLock lock(mu_);
   const auto live = live_.find(name);
   if (live == live_.end()) return NoSandbox(name);
@@ -134,6 +135,9 @@ absl::StatusOr<Collected> FakeSandboxTable::Collect(
     RETURN_IF_ERROR(CheckPath(path));
     absl::StatusOr<Output> output = CollectOne(live->second.info.path, path);
     if (output.ok()) {
+      if (stored && output->kind != Output::Kind::kSymlink) {
+        stored(output->digest);
+      }
       collected.outputs.push_back(*std::move(output));
     } else if (absl::IsNotFound(output.status())) {
       collected.missing.push_back(path);

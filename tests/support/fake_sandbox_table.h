@@ -30,7 +30,7 @@ class FakeSandboxTable final : public SandboxTable {
   absl::StatusOr<std::vector<Change>> Diff(absl::string_view name) override;
   absl::StatusOr<Collected> Collect(absl::string_view name,
                                     absl::Span<const std::string> paths,
-                                    bool force) override;
+                                    bool force, const Stored& stored) override;
   absl::Status Release(absl::string_view name, bool stash) override;
   absl::StatusOr<SandboxInfo> Info(absl::string_view name) override;
   std::vector<SandboxInfo> List() override;

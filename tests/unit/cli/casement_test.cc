@@ -177,6 +177,9 @@ TEST_F(CasementTest, SandboxCommandsKeepTheirContract) {
   const Json json = Casement("--json sandbox collect s out absent").json();
   EXPECT_EQ(json["outputs"][0]["digest"], Digest::Of("out").ToString());
   EXPECT_EQ(json["missing"], Json({"absent"}));
+  const Result unsent = Casement("sandbox collect s out --send");
+  EXPECT_EQ(unsent.exit_status, 1);
+  EXPECT_THAT(unsent.err, HasSubstr("no remote cache"));
   const Json list = Casement("sandbox list --json").json();
   EXPECT_EQ(list[0]["name"], "s");
   EXPECT_EQ(list[0]["inputs"], "read-only");

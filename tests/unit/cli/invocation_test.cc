@@ -72,6 +72,7 @@ TEST(Invocation, WrongUsageSaysWhatIsWrongAndWhereHelpIs) {
            {"stats", "--json", "--prometheus"},
            {"run"},
            {"run", "--"},
+           {"run", "--send", "--", "true"},
            {"run", "--scratch-bytes-max", "lots", "--", "true"},
            {"sandbox", "create", "x"},
            {"sandbox", "create", "--inputs", "all"},

@@ -24,14 +24,18 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "model/directory.h"
+#include "proto/grpc_status.h"
 #include "support/control_harness.h"
+#include "support/fake_blob_source.h"
 
 namespace casement {
 namespace {
 
 namespace fs = std::filesystem;
 using ::testing::ElementsAre;
+using ::testing::EndsWith;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 constexpr int kMiB = 1 << 20;
 
@@ -327,6 +331,57 @@ TEST_F(ClientTest, SandboxGoesThroughItsWholeLife) {
   EXPECT_FALSE(fs::exists(created->info.path));
   EXPECT_TRUE(absl::IsNotFound(client_->Release("action")));
   EXPECT_TRUE(absl::IsNotFound(client_->Diff("action").status()));
+}
+
+TEST_F(ClientTest, WithoutARemoteCacheNothingIsSent) {
+  ASSERT_TRUE(client_->Create({.name = "s"}).ok());
+  Write(client_->List()->front().path + "/out", "out");
+  for (const absl::Status& status :
+       {client_->Send({Digest::Of("x")}), client_->Send({}),
+        client_->Collect("s", {"out"}, {.send = true}).status()}) {
+    EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+    EXPECT_THAT(std::string(status.message()), HasSubstr("no remote cache"));
+  }
+  EXPECT_FALSE(harness_.store().Contains(Digest::Of("out")));
+}
+
+class SendingClientTest : public ::testing::Test {
+ protected:
+  FakeBlobSource remote_;
+  ControlHarness harness_{{}, int64_t{1} << 30, &remote_};
+  std::unique_ptr<Client> client_ = harness_.Connect();
+};
+
+TEST_F(SendingClientTest, BlobsAndOutputsAreThereWhenItReturns) {
+  const Digest put = *client_->Put("put");
+  EXPECT_EQ(client_->Send({put, put}), absl::OkStatus());
+  EXPECT_THAT(remote_.sent(), ElementsAre(put));
+  const auto created = client_->Create({.name = "s"});
+  Write(created->info.path + "/out", "out");
+  EXPECT_TRUE(client_->Collect("s", {"out"}).ok());
+  EXPECT_THAT(remote_.sent(), ElementsAre(put));
+  EXPECT_TRUE(client_->Collect("s", {"out", "absent"}, {.send = true}).ok());
+  EXPECT_THAT(remote_.sent(), ElementsAre(put, Digest::Of("out")));
+}
+
+TEST_F(SendingClientTest, ErrorsSayWhatIsMissingOrThatTheRemoteCacheIs) {
+  const absl::Status missing = client_->Send({Digest::Of("absent")});
+  EXPECT_TRUE(absl::IsFailedPrecondition(missing)) << missing;
+  EXPECT_TRUE(missing
+                  .GetPayload("type.googleapis.com/"
+                              "google.rpc.PreconditionFailure")
+                  .has_value());
+  const auto created = client_->Create({.name = "s"});
+  Write(created->info.path + "/out", "out");
+  remote_.SetError(OfRemoteCache(absl::UnavailableError("remote: gone")));
+  for (const absl::Status& gone :
+       {client_->Send({Digest::Of("absent")}),
+        client_->Collect("s", {"out"}, {.send = true}).status()}) {
+    EXPECT_TRUE(absl::IsUnavailable(gone)) << gone;
+    EXPECT_THAT(std::string(gone.message()), EndsWith(": remote: gone"));
+    EXPECT_THAT(std::string(gone.message()), Not(HasSubstr("hung up")));
+  }
+  EXPECT_TRUE(harness_.store().Contains(Digest::Of("out")));
 }
 
 TEST_F(ClientTest, ChangesOfEveryKindAndAnyNumberArrive) {

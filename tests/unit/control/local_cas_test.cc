@@ -16,6 +16,7 @@
 #include "google/rpc/status.pb.h"
 #include "model/directory.h"
 #include "support/control_fixture.h"
+#include "support/fake_blob_source.h"
 
 namespace casement {
 namespace {
@@ -24,14 +25,16 @@ namespace fs = std::filesystem;
 namespace local_cas = ::build::buildgrid;
 using grpc::ClientContext;
 using grpc::StatusCode;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 class LocalCasTest : public ControlServerTest {
  protected:
   using Stub = local_cas::LocalContentAddressableStorage::Stub;
 
-  explicit LocalCasTest(ControlServer::Options options = {})
-      : ControlServerTest(std::move(options)),
+  explicit LocalCasTest(ControlServer::Options options = {},
+                        BlobSource* remote = nullptr)
+      : ControlServerTest(std::move(options), remote),
         local_(local_cas::LocalContentAddressableStorage::NewStub(channel_)) {}
 
   // dir/file, and an executable.
@@ -339,11 +342,11 @@ TEST_F(LocalCasTest, FilesOfAStageAreCaptured) {
   for (const auto& result : response.responses()) {
     codes.push_back(result.status().code());
   }
-  EXPECT_THAT(codes, ::testing::ElementsAre(StatusCode::OK, StatusCode::OK,
-                                            StatusCode::NOT_FOUND,
-                                            StatusCode::FAILED_PRECONDITION,
-                                            StatusCode::INVALID_ARGUMENT,
-                                            StatusCode::FAILED_PRECONDITION));
+  EXPECT_THAT(
+      codes,
+      ElementsAre(StatusCode::OK, StatusCode::OK, StatusCode::NOT_FOUND,
+                  StatusCode::FAILED_PRECONDITION, StatusCode::INVALID_ARGUMENT,
+                  StatusCode::FAILED_PRECONDITION));
   EXPECT_EQ(response.responses(0).digest().hash(),
             Digest::Of("new bytes").HexHash());
   EXPECT_FALSE(response.responses(0).is_executable());
@@ -415,6 +418,105 @@ TEST_F(LocalCasTest, ThereIsNoRemote) {
   EXPECT_EQ(
       local_->GetInstanceNameForRemotes(&fourth, several, &names).error_code(),
       StatusCode::FAILED_PRECONDITION);
+}
+
+// With a remote cache.
+
+struct WithRemote {
+  FakeBlobSource remote_;
+};
+
+class SendingLocalCasTest : protected WithRemote, public LocalCasTest {
+ protected:
+  SendingLocalCasTest() : LocalCasTest({}, &remote_) {}
+
+  std::vector<Digest> Blobs() const {
+    return {Digest::Of("in a directory"), Digest::Of("a tool")};
+  }
+  grpc::Status UploadTree(const Digest& root) {
+    local_cas::UploadTreeRequest request;
+    *request.mutable_root_digest() = MessageOf(root);
+    ClientContext context;
+    local_cas::UploadTreeResponse response;
+    return local_->UploadTree(&context, request, &response);
+  }
+};
+
+TEST_F(SendingLocalCasTest, MissingBlobsAreUploaded) {
+  const Digest here = PutNow("here");
+  const Digest there = remote_.Add("there");
+  const Digest nowhere = Digest::Of("nowhere");
+  local_cas::UploadMissingBlobsRequest request;
+  for (const Digest& digest : {here, there, nowhere}) {
+    *request.add_blob_digests() = MessageOf(digest);
+  }
+  request.add_blob_digests()->set_hash("abc");
+  ClientContext context;
+  local_cas::UploadMissingBlobsResponse response;
+  ASSERT_TRUE(local_->UploadMissingBlobs(&context, request, &response).ok());
+  ASSERT_EQ(response.responses_size(), 2);
+  EXPECT_EQ(response.responses(0).status().code(),
+            StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(response.responses(1).digest().hash(), nowhere.HexHash());
+  EXPECT_EQ(response.responses(1).status().code(), StatusCode::NOT_FOUND);
+  EXPECT_THAT(remote_.sent(), ElementsAre(here));
+  remote_.SetError(absl::UnavailableError("gone"));
+  ClientContext second;
+  ASSERT_TRUE(local_->UploadMissingBlobs(&second, request, &response).ok());
+  ASSERT_EQ(response.responses_size(), 4);
+  EXPECT_EQ(response.responses(1).status().code(), StatusCode::UNAVAILABLE);
+}
+
+TEST_F(SendingLocalCasTest, TreesAreUploadedWhole) {
+  const Digest root = PutTree();
+  EXPECT_TRUE(UploadTree(root).ok());
+  EXPECT_EQ(remote_.sent().size(), 4u);  // Two Directories, two files.
+  for (const Digest& digest : Blobs()) EXPECT_TRUE(remote_.Has(digest));
+  EXPECT_TRUE(remote_.Has(root));
+  // What is there already need not be here.
+  harness_.directories().GiveUpAllIdleLeases();
+  ASSERT_TRUE(harness_.store().Evict(Digest::Of("a tool")).ok());
+  EXPECT_TRUE(UploadTree(root).ok());
+  EXPECT_EQ(remote_.sent().size(), 4u);
+  harness_.directories().GiveUpAllIdleLeases();
+  remote_.Remove(Digest::Of("a tool"));
+  EXPECT_EQ(UploadTree(root).error_code(), StatusCode::FAILED_PRECONDITION);
+  PutNow("a tool");
+  remote_.SetError(absl::UnavailableError("gone"));
+  EXPECT_EQ(UploadTree(root).error_code(), StatusCode::UNAVAILABLE);
+}
+
+TEST_F(SendingLocalCasTest, CapturesAreSentUnlessTheyAreNotToBe) {
+  Stage stage(*local_, RequestOf(PutTree()));
+  std::ofstream(stage.path() + "/new") << "new bytes";
+  const Digest digest = Digest::Of("new bytes");
+  local_cas::CaptureFilesRequest request;
+  request.set_root(stage.path());
+  request.add_path("absent");
+  request.add_path("new");
+  const auto capture = [&] {
+    ClientContext context;
+    local_cas::CaptureFilesResponse response;
+    EXPECT_TRUE(local_->CaptureFiles(&context, request, &response).ok());
+    EXPECT_EQ(response.responses(0).status().code(), StatusCode::NOT_FOUND);
+    EXPECT_EQ(response.responses(1).digest().hash(), digest.HexHash());
+    return response.responses(1).status().code();
+  };
+  local_cas::HashFilesRequest hash;
+  hash.add_path(stage.path() + "/new");
+  ClientContext context;
+  local_cas::HashFilesResponse hashed;
+  EXPECT_TRUE(local_->HashFiles(&context, hash, &hashed).ok());
+  request.set_skip_upload(true);
+  EXPECT_EQ(capture(), StatusCode::OK);
+  EXPECT_FALSE(remote_.Has(digest));
+  request.set_skip_upload(false);
+  remote_.SetError(absl::DeadlineExceededError("slow"));
+  EXPECT_EQ(capture(), StatusCode::DEADLINE_EXCEEDED);
+  EXPECT_TRUE(harness_.store().Contains(digest));
+  remote_.SetError(absl::OkStatus());
+  EXPECT_EQ(capture(), StatusCode::OK);
+  EXPECT_TRUE(remote_.Has(digest));
 }
 
 // G12

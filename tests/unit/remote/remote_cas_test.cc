@@ -187,6 +187,30 @@ TEST_P(RemoteCasTest, FetchesSmallBlobsTogetherAndAnswersEachOnce) {
   EXPECT_EQ(remote_->GetStats().Calls(Kind::kFetchSmall, Result::kNotFound), 1);
 }
 
+TEST_P(RemoteCasTest, SendsSmallBlobsTogetherAndAnswersEachOnce) {
+  std::vector<BlobSource::SmallBlob> blobs;
+  for (int i = 0; i < 2000; ++i) {
+    const std::string bytes = absl::StrCat("blob ", i, Pattern(i));
+    blobs.push_back({.digest = Digest::Of(bytes), .bytes = bytes});
+  }
+  blobs.push_back({.digest = Digest::Of("right"), .bytes = "wrong"});
+  std::map<Digest, absl::Status> answers;
+  remote_->SendSmall(blobs,
+                     [&](const Digest& digest, const absl::Status& status) {
+                       EXPECT_TRUE(answers.try_emplace(digest, status).second);
+                     });
+  EXPECT_EQ(answers.size(), blobs.size());
+  // One that is refused says nothing of the others.
+  for (const BlobSource::SmallBlob& blob : blobs) {
+    const bool is_right = blob.bytes != "wrong";
+    EXPECT_EQ(answers[blob.digest].ok(), is_right) << answers[blob.digest];
+    EXPECT_EQ(harness_.store().Contains(blob.digest), is_right);
+  }
+  const RemoteCas::Stats stats = remote_->GetStats();
+  EXPECT_EQ(stats.Calls(Kind::kSendSmall, Result::kOk), 0);
+  EXPECT_EQ(stats.Calls(Kind::kSendSmall, Result::kOther), 1);
+}
+
 TEST_P(RemoteCasTest, ServesManyThreads) {
   std::vector<std::thread> threads;
   for (int i = 0; i < 32; ++i) {

@@ -75,6 +75,10 @@ class RemoteFaults : public ::testing::Test {
          [this](RemoteCas& remote) { return FetchSmall(remote, small_); }},
         {"Fetch",
          [this](RemoteCas& remote) { return Fetch(remote, large_).status(); }},
+        {"SendSmall",
+         [this](RemoteCas& remote) {
+           return SendSmall(remote, {small_bytes_});
+         }},
         {"Send small",
          [this](RemoteCas& remote) { return Send(remote, small_bytes_); }},
         {"Send large",
@@ -106,6 +110,23 @@ class RemoteFaults : public ::testing::Test {
         });
     if (!fetched.ok()) return fetched;
     return bytes;
+  }
+  // The first error.
+  static absl::Status SendSmall(RemoteCas& remote,
+                                const std::vector<std::string>& blobs) {
+    std::vector<BlobSource::SmallBlob> small;
+    for (const std::string& bytes : blobs) {
+      small.push_back({.digest = Digest::Of(bytes), .bytes = bytes});
+    }
+    std::set<std::string> answered;
+    absl::Status first;
+    remote.SendSmall(small,
+                     [&](const Digest& digest, const absl::Status& status) {
+                       EXPECT_TRUE(answered.insert(digest.ToString()).second);
+                       if (first.ok()) first = status;
+                     });
+    EXPECT_EQ(answered.size(), blobs.size());
+    return first;
   }
   static absl::Status Send(RemoteCas& remote, const std::string& bytes) {
     return remote.Send(Digest::Of(bytes), [&bytes](int64_t offset) {
@@ -254,7 +275,11 @@ TEST_F(RemoteFaults, ARemoteThatHangsIsLeftAfterTheTimeout) {
       EXPECT_TRUE(absl::IsDeadlineExceeded(asked)) << way.name << asked;
       EXPECT_THAT(std::string(asked.message()), HasSubstr("in 400ms"));
     }
-    EXPECT_EQ(hanging, std::string(method) == "*" ? 5 : 1) << method;
+    const std::string name = method;
+    EXPECT_EQ(hanging, name == "*"                  ? 6
+                       : name == "BatchUpdateBlobs" ? 2
+                                                    : 1)
+        << method;
   }
 }
 
@@ -424,6 +449,7 @@ TEST_F(RemoteFaults, BlobsLeftOutOfAnAnswerAreAnsweredWithAnError) {
   const auto remote = Open(absl::Seconds(30));
   EXPECT_TRUE(absl::IsDataLoss(FetchSmall(*remote, small_)));
   EXPECT_TRUE(absl::IsInternal(Send(*remote, small_bytes_)));
+  EXPECT_TRUE(absl::IsInternal(SendSmall(*remote, {"one", "two"})));
 }
 
 TEST_F(RemoteFaults, NoBlobIsAnsweredTwiceUnlessItIsAskedForTwice) {
@@ -477,6 +503,16 @@ TEST_F(RemoteFaults, SmallerBatchesAreKeptTo) {
   EXPECT_EQ(server_.Calls("Read"), 1);
   EXPECT_EQ(Send(*remote, Pattern(2000)), absl::OkStatus());
   EXPECT_EQ(server_.Calls("BatchUpdateBlobs"), 0);
+  EXPECT_EQ(server_.Calls("Write"), 1);
+  const std::vector<std::string> blobs = {Pattern(400),  Pattern(401),
+                                          Pattern(3000), Pattern(402),
+                                          Pattern(500),  Pattern(501)};
+  EXPECT_EQ(SendSmall(*remote, blobs), absl::OkStatus());
+  for (const std::string& bytes : blobs) {
+    EXPECT_TRUE(server_.Has(Digest::Of(bytes), bytes)) << bytes.size();
+  }
+  EXPECT_EQ(server_.Calls("BatchUpdateBlobs"), 3);
+  EXPECT_EQ(server_.Calls("Write"), 2);
 }
 
 TEST_F(RemoteFaults, TheLimitsOfSmallBlobsFitIntoOneMessageOfFourMiB) {
@@ -499,6 +535,14 @@ TEST_F(RemoteFaults, TheLimitsOfSmallBlobsFitIntoOneMessageOfFourMiB) {
   EXPECT_EQ(answers, blobs);
   EXPECT_EQ(server_.Calls("BatchReadBlobs"), 1);
   EXPECT_LE(server_.seen().message_bytes_max, 4 * kMiB);
+  std::vector<std::string> sent;
+  for (int64_t i = 0; i < blobs; ++i) {
+    sent.push_back(absl::StrCat("other ", i));
+    sent.back().resize(static_cast<size_t>(size));
+  }
+  // The server takes no more than 4 MiB.
+  EXPECT_EQ(SendSmall(*remote, sent), absl::OkStatus());
+  EXPECT_EQ(server_.Calls("BatchUpdateBlobs"), 1);
 }
 
 TEST_F(RemoteFaults, LongListsAreAskedForInSeveralRequests) {
@@ -591,10 +635,10 @@ TEST_F(RemoteFaults, HeadersComeWithEveryCallAndTheInstanceToo) {
     EXPECT_EQ(way.ask(**remote), absl::OkStatus()) << way.name;
   }
   const FakeRemote::Seen seen = server_.seen();
-  EXPECT_EQ(seen.headers.count("authorization"), 6);
-  EXPECT_EQ(seen.headers.count("x-team"), 6);
+  EXPECT_EQ(seen.headers.count("authorization"), 7);
+  EXPECT_EQ(seen.headers.count("x-team"), 7);
   EXPECT_THAT(seen.headers, Contains(Pair("authorization", "Bearer secret")));
-  EXPECT_THAT(seen.instances, AllOf(SizeIs(4), Each("farm/main")));
+  EXPECT_THAT(seen.instances, AllOf(SizeIs(5), Each("farm/main")));
   EXPECT_THAT(seen.resources, ElementsAre(StartsWith("farm/main/blobs/"),
                                           StartsWith("farm/main/uploads/")));
 }

@@ -8,12 +8,12 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "base/mutex.h"
 #include "base/status.h"
 #include "casement/digest.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "store/missing.h"
+#include "support/answer.h"
 #include "support/fake_blob_source.h"
 #include "support/store_fixture.h"
 
@@ -48,34 +48,6 @@ class BlobFetcherTest : public StoreFixture {
 // With a small blob and with a large one, which come by different ways.
 class BlobFetcherSizeTest : public BlobFetcherTest,
                             public ::testing::WithParamInterface<size_t> {};
-
-// What one call of Want() was told.
-class Answer {
- public:
-  BlobFetcher::Done Done() {
-    return [this](const absl::Status& status) {
-      MutexLock lock(mu_);
-      ++count_;
-      status_ = WithCode(status.code(), status);
-      changed_.NotifyAll();
-    };
-  }
-  absl::Status Wait() {
-    MutexLock lock(mu_);
-    while (count_ == 0) changed_.Wait(mu_);
-    return status_;
-  }
-  int count() {
-    MutexLock lock(mu_);
-    return count_;
-  }
-
- private:
-  Mutex mu_;
-  CondVar changed_;
-  int count_ ABSL_GUARDED_BY(mu_) = 0;
-  absl::Status status_ ABSL_GUARDED_BY(mu_);
-};
 
 // G8: N concurrent first uses make one fetch.
 TEST_P(BlobFetcherSizeTest, FetchesABlobOnceHoweverManyAsk) {
