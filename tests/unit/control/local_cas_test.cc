@@ -93,8 +93,7 @@ class LocalCasTest : public ControlServerTest {
 
   StatusCode StageFails(const local_cas::StageTreeRequest& request) {
     Stage stage(*local_, request);
-    EXPECT_EQ(stage.path(), "");
-    return stage.Finish().error_code();
+    return stage.path().empty() ? stage.Finish().error_code() : StatusCode::OK;
   }
 
   void ExpectNoStages() {
@@ -321,8 +320,7 @@ class MembersTest : public LocalCasTest {
   }
   StatusCode MemberFails(const local_cas::StageTreeRequest& request) {
     Stage stage(*member_, request);
-    EXPECT_EQ(stage.path(), "");
-    return stage.Finish().error_code();
+    return stage.path().empty() ? stage.Finish().error_code() : StatusCode::OK;
   }
   // Of a capture of one path.
   template <typename Response, typename Method, typename Request>
