@@ -8,6 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/compression.h"
+#include "base/side_thread.h"
 #include "base/status.h"
 #include "control/missing_blob.h"
 #include "control/request_limits.h"
@@ -110,13 +111,16 @@ class Reception {
       if (piece.write_offset() != offset_) {
         return WrongOffset(piece.write_offset(), offset_);
       }
-      RETURN_IF_ERROR(Add(piece.data()));
-      if (piece.finish_write()) break;
+      const bool is_last = piece.finish_write();
+      RETURN_IF_ERROR(Add(piece));
+      if (is_last) break;
       if (!reader.Read(&piece)) {
+        RETURN_IF_ERROR(Added());
         pending_.Keep(name, std::move(upload_));
         return WrongPiece(blob_.digest, "the last piece is missing");
       }
     }
+    RETURN_IF_ERROR(Added());
     if (decompressor_.has_value() && !decompressor_->is_complete()) {
       return WrongPiece(blob_.digest, "zstd: the last frame is cut");
     }
@@ -144,9 +148,27 @@ class Reception {
   }
 
   // A compressed upload's offsets begin with the blob's, and then count the
-  // bytes on the wire (REv2).
-  absl::Status Add(absl::string_view data) {
-    offset_ += static_cast<int64_t>(data.size());
+  // bytes on the wire (REv2). All but a single piece are stored while the next
+  // one is received, into the message that `piece` becomes.
+  absl::Status Add(WriteRequest& piece) {
+    offset_ += static_cast<int64_t>(piece.data().size());
+    if (!storing_.has_value()) {
+      if (piece.finish_write()) return Store(piece.data());
+      storing_.emplace();
+    }
+    RETURN_IF_ERROR(Added());
+    stored_.Swap(&piece);
+    storing_->Run([this] { added_ = Store(stored_.data()); });
+    return absl::OkStatus();
+  }
+
+  // What became of the last piece.
+  absl::Status Added() {
+    if (storing_.has_value()) storing_->Wait();
+    return added_;
+  }
+
+  absl::Status Store(absl::string_view data) {
     if (!decompressor_.has_value()) return upload_->Write(data);
     return decompressor_->Decompress(data, [this](absl::string_view bytes) {
       return upload_->Write(bytes);
@@ -159,6 +181,9 @@ class Reception {
   std::unique_ptr<Upload> upload_;
   std::optional<ZstdDecompressor> decompressor_;
   int64_t offset_ = 0;
+  WriteRequest stored_;  // These are the other thread's while it has a task.
+  absl::Status added_;
+  std::optional<SideThread> storing_;  // Last: it uses the others.
 };
 
 }  // namespace

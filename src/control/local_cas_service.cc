@@ -10,6 +10,7 @@
 #include "absl/cleanup/cleanup.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/quote.h"
 #include "base/status.h"
 #include "control/missing_blob.h"
@@ -133,9 +134,9 @@ absl::Status CheckTree(DirectoryTable& table,
 absl::Status FetchWhole(DirectoryTable& table, BlobFetcher& fetcher,
                         const DigestMessage& message, bool with_files) {
   ASSIGN_OR_RETURN(const Digest root, FromMessage(message));
+  if (!with_files) return table.FetchDirectories(root);
   ASSIGN_OR_RETURN(const ClosureLease lease,
                    table.LeaseClosure(root, InputsFrom::kRemote));
-  if (!with_files) return absl::OkStatus();
   return fetcher.FetchAll(table.MissingOf(lease));
 }
 
@@ -306,6 +307,17 @@ absl::StatusOr<std::string> LocalCasService::PathOf(
   return path;
 }
 
+bool LocalCasService::IsLeft(const SandboxInfo& info,
+                             absl::string_view target) const {
+  // Names come again.
+  if (target == info.path) return true;
+  const absl::string_view folder =
+      absl::string_view(info.path).substr(0, info.path.rfind('/') + 1);
+  return absl::ConsumePrefix(&target, folder) &&
+         !absl::StrContains(target, '/') &&
+         absl::IsNotFound(sandboxes_.Info(target).status());
+}
+
 absl::Status LocalCasService::Stage(const Peer& peer,
                                     const local_cas::StageTreeRequest& request,
                                     StageStream& stream) {
@@ -324,7 +336,12 @@ absl::Status LocalCasService::Stage(const Peer& peer,
   const absl::Cleanup forget = [this, &path] {
     if (!path.empty()) stages_.Remove(path);
   };
-  if (!path.empty()) RETURN_IF_ERROR(link.Make(path, info.path));
+  if (!path.empty()) {
+    RETURN_IF_ERROR(
+        link.Make(path, info.path, [this, &info](absl::string_view target) {
+          return IsLeft(info, target);
+        }));
+  }
   local_cas::StageTreeResponse response;
   response.set_path(path.empty() ? info.path : path);
   stream.Write(response);

@@ -102,6 +102,9 @@ class LocalCasService final
   // "": the sandbox's.
   absl::StatusOr<std::string> PathOf(
       const Peer& peer, const local_cas::StageTreeRequest& request) const;
+  // Whether a symlink to `target`, in the way of the stage `info`, is what a
+  // daemon that was killed left: it leads to a sandbox that is no more.
+  bool IsLeft(const SandboxInfo& info, absl::string_view target) const;
   // `fill` gets each output as far as there is one. `sends`: if there is
   // somewhere to send them.
   template <typename Request, typename Response>

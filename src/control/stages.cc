@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <optional>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +15,18 @@
 #include "control/request_limits.h"
 
 namespace casement {
+namespace {
+
+// nullopt if there is no symlink.
+std::optional<std::string> TargetOf(const std::string& path) {
+  char target[PATH_MAX];
+  const ssize_t bytes = ::readlink(path.c_str(), target, sizeof(target));
+  if (bytes < 0) return std::nullopt;
+  return std::string(target, bytes);
+}
+
+}  // namespace
+
 absl::StatusOr<std::string> ShortestPath(absl::string_view path) {
   const auto wrong = [path](absl::string_view why) {
     return absl::InvalidArgumentError(
@@ -62,8 +75,11 @@ absl::StatusOr<Stages::Place> Stages::Find(absl::string_view path) const {
       absl::StrCat("path ", QuoteName(shortest), ": in no stage"));
 }
 
-absl::Status StageLink::Make(const std::string& path,
-                             const std::string& target) {
+absl::Status StageLink::Make(
+    const std::string& path, const std::string& target,
+    absl::FunctionRef<bool(absl::string_view target)> is_left) {
+  const std::optional<std::string> before = TargetOf(path);
+  if (before.has_value() && is_left(*before)) ::unlink(path.c_str());
   if (::lstat(path.c_str(), &directory_) == 0 && ::rmdir(path.c_str()) == 0) {
     was_directory_ = true;
   } else if (errno == ENOTDIR || errno == ENOTEMPTY || errno == EEXIST) {
@@ -94,9 +110,7 @@ void StageLink::PutBack(const std::string& path) {
 StageLink::~StageLink() {
   if (path_.empty()) return;
   // Nobody else's, should somebody have put something there.
-  char target[PATH_MAX];
-  const ssize_t bytes = ::readlink(path_.c_str(), target, sizeof(target));
-  if (bytes < 0 || absl::string_view(target, bytes) != target_) return;
+  if (TargetOf(path_) != target_) return;
   if (::unlink(path_.c_str()) == 0) PutBack(path_);
 }
 

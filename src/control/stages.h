@@ -10,6 +10,7 @@
 #include <map>
 #include <string>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -55,9 +56,11 @@ class StageLink {
   StageLink(const StageLink&) = delete;
   StageLink& operator=(const StageLink&) = delete;
 
-  // FailedPrecondition if something is at `path` that is not an empty
-  // directory; else what the system says.
-  absl::Status Make(const std::string& path, const std::string& target);
+  // FailedPrecondition if something is at `path` that is neither an empty
+  // directory nor a symlink of whose target `is_left` is true; else what the
+  // system says.
+  absl::Status Make(const std::string& path, const std::string& target,
+                    absl::FunctionRef<bool(absl::string_view target)> is_left);
 
  private:
   void PutBack(const std::string& path);

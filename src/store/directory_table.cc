@@ -34,6 +34,11 @@ uint64_t SaturatingAdd(uint64_t a, uint64_t b) {
              : a + b;
 }
 
+absl::Status NoRemote() {
+  return absl::FailedPreconditionError(
+      "inputs from a remote cache: the daemon was started without --remote");
+}
+
 absl::StatusOr<std::shared_ptr<const Directory>> ReadDirectory(
     BlobStore& store, const Digest& digest) {
   if (digest.size_bytes() > kDirectoryBytesMax) {
@@ -404,12 +409,14 @@ DirectoryTable::~DirectoryTable() {
   CASEMENT_CHECK(nodes_.empty());  // All ClosureLeases are gone.
 }
 
+absl::Status DirectoryTable::FetchDirectories(const Digest& root) {
+  if (fetcher_ == nullptr) return NoRemote();
+  return Annotate(Gatherer(*this).Gather(root), "tree ", root.ToString());
+}
+
 absl::StatusOr<ClosureLease> DirectoryTable::LeaseClosure(const Digest& root,
                                                           InputsFrom from) {
-  if (from == InputsFrom::kRemote && fetcher_ == nullptr) {
-    return absl::FailedPreconditionError(
-        "inputs from a remote cache: the daemon was started without --remote");
-  }
+  if (from == InputsFrom::kRemote && fetcher_ == nullptr) return NoRemote();
   std::optional<ClosureLease> known;
   {
     MutexLock lock(mu_);

@@ -116,6 +116,10 @@ class DirectoryTable {
   absl::StatusOr<ClosureLease> LeaseClosure(
       const Digest& root, InputsFrom from = InputsFrom::kStore);
 
+  // Fetches the Directories of a closure that are not here, and asks nothing
+  // of its files. Errors as LeaseClosure()'s with kRemote.
+  absl::Status FetchDirectories(const Digest& root);
+
   // The files of a leased closure that are not here, each once.
   std::vector<Digest> MissingOf(const ClosureLease& lease);
 

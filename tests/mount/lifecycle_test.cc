@@ -1,5 +1,6 @@
 // The daemon's beginning and end: crashes, restarts, and refusals to start.
 #include <fcntl.h>
+#include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/vfs.h>
@@ -11,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "build/buildgrid/local_cas.grpc.pb.h"
 #include "support/running_daemon.h"
 
 namespace casement {
@@ -34,6 +36,31 @@ TEST(Lifecycle, AfterSigkillTheNextStartDetachesTheDeadMountAndKeepsEveryBlob) {
   EXPECT_EQ(ReadFile(daemon.At("cas/" + digest->ToString())), "kept");
   EXPECT_TRUE(daemon.client().List()->empty());
   EXPECT_TRUE(fs::is_empty(daemon.store() + "/scratch"));
+}
+
+// Its client stages again, where the symlink leads nowhere now.
+TEST(Lifecycle, AfterSigkillAStageCanBeWhereItWas) {
+  RunningDaemon daemon;
+  const std::string path = daemon.folder() + "/stage";
+  for (int life = 0; life < 2; ++life) {
+    const auto local =
+        build::buildgrid::LocalContentAddressableStorage::NewStub(
+            grpc::CreateChannel("unix:" + daemon.socket(),
+                                grpc::InsecureChannelCredentials()));
+    grpc::ClientContext context;
+    const auto stream = local->StageTree(&context);
+    build::buildgrid::StageTreeRequest request;
+    request.mutable_root_digest()->set_hash(Digest().HexHash());
+    request.set_path(path);
+    stream->Write(request);
+    build::buildgrid::StageTreeResponse response;
+    ASSERT_TRUE(stream->Read(&response)) << stream->Finish().error_message();
+    WriteFile(path + "/file", "written");
+    daemon.Kill();
+    EXPECT_FALSE(stream->Finish().ok());
+    EXPECT_TRUE(fs::is_symlink(path));
+    daemon.Start();
+  }
 }
 
 // G23

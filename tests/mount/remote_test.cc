@@ -2,6 +2,7 @@
 // are read; outputs that go there; and one that is slow, gone or wrong.
 #include <fcntl.h>
 #include <gmock/gmock.h>
+#include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -19,6 +20,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/unique_fd.h"
+#include "build/buildgrid/local_cas.grpc.pb.h"
 #include "model/directory.h"
 #include "mount/data_paths.h"
 #include "mount/read_errno.h"
@@ -29,7 +31,10 @@ namespace casement {
 namespace {
 
 namespace fs = std::filesystem;
+namespace local_cas = ::build::buildgrid;
 using ::testing::AllOf;
+using ::testing::AnyOf;
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::Not;
@@ -547,6 +552,188 @@ TEST_P(Remote, TheDaemonEndsThoughSomethingIsSent) {
 }
 
 CASEMENT_IN_BOTH_DATA_PATHS(Remote);
+
+// LocalCAS's clients fetch by asking for it.
+class RemoteLocalCas : public Remote {
+ protected:
+  using Stub = local_cas::LocalContentAddressableStorage::Stub;
+
+  static void SetMessage(const Digest& digest,
+                         build::bazel::remote::execution::v2::Digest* message) {
+    message->set_hash(digest.HexHash());
+    message->set_size_bytes(digest.size_bytes());
+  }
+  std::unique_ptr<Stub> NewStub() const {
+    return local_cas::LocalContentAddressableStorage::NewStub(
+        grpc::CreateChannel(absl::StrCat("unix:", host_.socket()),
+                            grpc::InsecureChannelCredentials()));
+  }
+  grpc::Status FetchTree(const Digest& root, bool with_files) {
+    local_cas::FetchTreeRequest request;
+    SetMessage(root, request.mutable_root_digest());
+    request.set_fetch_file_blobs(with_files);
+    local_cas::FetchTreeResponse response;
+    grpc::ClientContext context;
+    return local_->FetchTree(&context, request, &response);
+  }
+  grpc::Status UploadTree(const Digest& root) {
+    local_cas::UploadTreeRequest request;
+    SetMessage(root, request.mutable_root_digest());
+    local_cas::UploadTreeResponse response;
+    grpc::ClientContext context;
+    return local_->UploadTree(&context, request, &response);
+  }
+  // What is said of each blob that does not come; 0 of those that do.
+  std::vector<int> FetchBlobs(const std::vector<Digest>& digests) {
+    local_cas::FetchMissingBlobsRequest request;
+    for (const Digest& digest : digests) {
+      SetMessage(digest, request.add_blob_digests());
+    }
+    local_cas::FetchMissingBlobsResponse response;
+    grpc::ClientContext context;
+    EXPECT_TRUE(local_->FetchMissingBlobs(&context, request, &response).ok());
+    std::vector<int> codes(digests.size(), 0);
+    for (const auto& one : response.responses()) {
+      for (size_t i = 0; i < digests.size(); ++i) {
+        if (digests[i].HexHash() != one.digest().hash()) continue;
+        codes[i] = one.status().code();
+      }
+    }
+    return codes;
+  }
+  bool IsHere(const Digest& digest) {
+    return host_.client().Missing({digest})->empty();
+  }
+
+  const std::unique_ptr<Stub> local_ = NewStub();
+};
+
+CASEMENT_IN_BOTH_DATA_PATHS(RemoteLocalCas);
+
+TEST_P(RemoteLocalCas, BlobsAreFetchedAndTheOthersNamed) {
+  const Digest small = Put("small");
+  const Digest large = Put(BytesOf(1, 5 * kMiB));
+  const Digest here = *host_.client().Put("here");
+  EXPECT_THAT(FetchBlobs({small, Digest::Of("nowhere"), large, here}),
+              ElementsAre(0, grpc::StatusCode::NOT_FOUND, 0, 0));
+  EXPECT_TRUE(IsHere(small) && IsHere(large));
+  EXPECT_EQ(Fetched(), 2);
+  // An upload's client is asked for what is not here.
+  const Digest late = Put("late");
+  local_cas::UploadMissingBlobsRequest request;
+  SetMessage(late, request.add_blob_digests());
+  local_cas::UploadMissingBlobsResponse response;
+  grpc::ClientContext context;
+  ASSERT_TRUE(local_->UploadMissingBlobs(&context, request, &response).ok());
+  EXPECT_EQ(response.responses_size(), 1);
+  EXPECT_EQ(Fetched(), 2);
+}
+
+TEST_P(RemoteLocalCas, BlobsThatCannotBeFetchedSayWhy) {
+  const Digest far = Put("far");
+  const Digest here = *host_.client().Put("here");
+  proxy_.Cut();
+  EXPECT_THAT(FetchBlobs({far, here}),
+              ElementsAre(AnyOf(grpc::StatusCode::UNAVAILABLE,
+                                grpc::StatusCode::DEADLINE_EXCEEDED),
+                          0));
+  proxy_.Mend();
+  EXPECT_THAT(FetchBlobs({far, here}), ElementsAre(0, 0));
+}
+
+TEST_P(RemoteLocalCas, TreesAreFetchedWithAndWithoutTheirFiles) {
+  const Digest root = PutTree(20);
+  EXPECT_EQ(UploadTree(root).error_code(),
+            grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_EQ(Fetched(), 0);
+  EXPECT_TRUE(FetchTree(root, /*with_files=*/false).ok());
+  EXPECT_EQ(Fetched(), 2);
+  EXPECT_FALSE(IsHere(Digest::Of(BytesOf(3, 100))));
+  EXPECT_TRUE(FetchTree(root, /*with_files=*/true).ok());
+  EXPECT_EQ(Fetched(), 23);
+  EXPECT_TRUE(UploadTree(root).ok());
+  proxy_.Cut();
+  EXPECT_TRUE(FetchTree(root, /*with_files=*/true).ok());
+}
+
+TEST_P(RemoteLocalCas, FilesThatNobodyHasMatterToWhoAsksForThem) {
+  DirectoryBuilder builder;
+  const Digest nowhere = Digest::Of("nowhere");
+  builder.AddFile("file", nowhere, false);
+  const Digest root = PutDirectory(builder);
+  const grpc::Status directories = FetchTree(root, /*with_files=*/false);
+  EXPECT_TRUE(directories.ok()) << directories.error_message();
+  const grpc::Status all = FetchTree(root, /*with_files=*/true);
+  EXPECT_EQ(all.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(all.error_details(), HasSubstr(nowhere.HexHash()));
+  const grpc::Status nothing = FetchTree(nowhere, /*with_files=*/false);
+  EXPECT_EQ(nothing.error_code(), grpc::StatusCode::FAILED_PRECONDITION);
+  EXPECT_THAT(nothing.error_details(), HasSubstr(nowhere.HexHash()));
+}
+
+TEST_P(RemoteLocalCas, TreesThatCannotBeFetchedSayWhy) {
+  const Digest root = PutTree(2);
+  proxy_.Cut();
+  for (const bool with_files : {false, true}) {
+    EXPECT_THAT(FetchTree(root, with_files).error_code(),
+                AnyOf(grpc::StatusCode::UNAVAILABLE,
+                      grpc::StatusCode::DEADLINE_EXCEEDED));
+  }
+  proxy_.Mend();
+  DirectoryBuilder builder;
+  builder.AddFile("huge", *Digest::FromParts(std::string(64, '7'), 1LL << 50),
+                  false);
+  EXPECT_EQ(FetchTree(PutDirectory(builder), true).error_code(),
+            grpc::StatusCode::RESOURCE_EXHAUSTED);
+  EXPECT_EQ(FetchTree(Put("\x0f no Directory"), false).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_TRUE(FetchTree(root, /*with_files=*/true).ok());
+}
+
+TEST_P(RemoteLocalCas, AFetchThatHangsCanBeCancelled) {
+  const Digest root = PutTree(2);
+  proxy_.Block();
+  grpc::ClientContext context;
+  std::thread canceller([&] {
+    WaitUntilSomeoneWaits();
+    context.TryCancel();
+  });
+  local_cas::FetchTreeRequest request;
+  SetMessage(root, request.mutable_root_digest());
+  local_cas::FetchTreeResponse response;
+  const absl::Time start = absl::Now();
+  EXPECT_EQ(local_->FetchTree(&context, request, &response).error_code(),
+            grpc::StatusCode::CANCELLED);
+  EXPECT_LT(absl::Now() - start, absl::Seconds(kTimeoutSeconds));
+  canceller.join();
+  proxy_.Unblock();
+  EXPECT_TRUE(FetchTree(root, /*with_files=*/true).ok());
+}
+
+TEST_P(RemoteLocalCas, FilesOfAStageComeWhenTheyAreRead) {
+  grpc::ClientContext context;
+  const auto stream = local_->StageTree(&context);
+  local_cas::StageTreeRequest request;
+  SetMessage(PutTree(10), request.mutable_root_digest());
+  ASSERT_TRUE(stream->Write(request));
+  local_cas::StageTreeResponse response;
+  ASSERT_TRUE(stream->Read(&response));
+  EXPECT_EQ(Fetched(), 2);
+  EXPECT_EQ(ReadFile(response.path() + "/3"), BytesOf(3, 100));
+  EXPECT_EQ(Fetched(), 3);
+  local_cas::CaptureFilesRequest capture;
+  capture.add_path(response.path() + "/4");
+  local_cas::CaptureFilesResponse captured;
+  grpc::ClientContext second;
+  ASSERT_TRUE(local_->CaptureFiles(&second, capture, &captured).ok());
+  EXPECT_EQ(captured.responses(0).digest().hash(),
+            Digest::Of(BytesOf(4, 100)).HexHash());
+  EXPECT_EQ(Fetched(), 3) << "what did not change is not read";
+  stream->WritesDone();
+  while (stream->Read(&response)) {
+  }
+  EXPECT_TRUE(stream->Finish().ok());
+}
 
 TEST(RemoteOptions, WhatCannotBeIsRefused) {
   const RunningDaemon other;

@@ -1,11 +1,8 @@
 // casement-worker: a real one, beside a real casementd, spoken to as any client
 // of remote execution would.
-#include <fcntl.h>
 #include <grpcpp/grpcpp.h>
 #include <signal.h>
-#include <spawn.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,7 +10,6 @@
 #include <filesystem>  // NOLINT
 #include <memory>
 #include <optional>
-#include <stdexcept>
 #include <string>
 #include <thread>  // NOLINT
 #include <utility>
@@ -28,6 +24,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "gtest/gtest.h"
 #include "support/running_daemon.h"
+#include "support/running_worker.h"
 #include "support/socket_proxy.h"
 
 namespace casement {
@@ -65,64 +62,6 @@ std::unique_ptr<ClientContext> WithDeadline(int seconds = 60) {
                         std::chrono::seconds(seconds));
   return context;
 }
-
-// A casement-worker of a daemon, on a unix socket.
-class RunningWorker {
- public:
-  RunningWorker(const RunningDaemon& daemon, std::vector<std::string> arguments)
-      : socket_(daemon.folder() + "/worker"),
-        log_(daemon.folder() + "/worker-log") {
-    std::vector<std::string> words = {CASEMENT_WORKER, "--socket",
-                                      daemon.socket(), "--listen",
-                                      "unix:" + socket_};
-    words.insert(words.end(), arguments.begin(), arguments.end());
-    std::vector<char*> argv;
-    for (std::string& word : words) argv.push_back(word.data());
-    argv.push_back(nullptr);
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, 2, log_.c_str(),
-                                     O_WRONLY | O_CREAT | O_APPEND, 0600);
-    EXPECT_EQ(
-        posix_spawn(&pid_, argv[0], &actions, nullptr, argv.data(), environ),
-        0);
-    posix_spawn_file_actions_destroy(&actions);
-    if (!Eventually([this] {
-          return absl::StrContains(ReadFile(log_), "listening on");
-        })) {
-      throw std::runtime_error("no worker: " + ReadFile(log_));
-    }
-  }
-  ~RunningWorker() { End(SIGTERM); }
-  RunningWorker(const RunningWorker&) = delete;
-  RunningWorker& operator=(const RunningWorker&) = delete;
-
-  // Its exit status, 128+N after signal N.
-  int End(int signal) {
-    if (pid_ < 0) return -1;
-    kill(pid_, signal);
-    int status = 0;
-    waitpid(pid_, &status, 0);
-    pid_ = -1;
-    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
-  }
-
-  std::shared_ptr<grpc::Channel> Channel() const {
-    grpc::ChannelArguments arguments;
-    arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
-    arguments.SetMaxReceiveMessageSize(-1);
-    arguments.SetString(GRPC_ARG_DEFAULT_AUTHORITY, "localhost");
-    return grpc::CreateCustomChannel(
-        "unix:" + socket_, grpc::InsecureChannelCredentials(), arguments);
-  }
-  const std::string& socket() const { return socket_; }
-  std::string log() const { return ReadFile(log_); }
-
- private:
-  std::string socket_;
-  std::string log_;
-  pid_t pid_ = -1;
-};
 
 // How an Execute or WaitExecution went.
 struct Outcome {
@@ -463,6 +402,21 @@ TEST_F(WorkerTest, MissingInputsAreNamed) {
   ASSERT_EQ(status.details_size(), 1) << status.message();
   ASSERT_TRUE(status.details(0).UnpackTo(&failure));
   EXPECT_EQ(failure.violations(0).subject(), BlobName(absent));
+}
+
+TEST_F(WorkerTest, InputsThatDoNotFitAreExhausted) {
+  rev2::Directory root;
+  auto& file = *root.add_files();
+  file.set_name("file");
+  file.mutable_digest()->set_hash(std::string(64, '7'));
+  file.mutable_digest()->set_size_bytes(int64_t{1} << 50);
+  rev2::Action action;
+  *action.mutable_input_root_digest() =
+      MessageOf(Put(root.SerializeAsString()));
+  const Outcome outcome = Execute(PutAction(Script("true"), action));
+  EXPECT_TRUE(outcome.call.ok());
+  EXPECT_EQ(outcome.code(), StatusCode::RESOURCE_EXHAUSTED)
+      << outcome.response.status().message();
 }
 
 TEST_F(WorkerTest, MalformedActionsAreInvalid) {

@@ -3,16 +3,23 @@
 #ifndef CASEMENT_TESTS_SUPPORT_CONTROL_FIXTURE_H_
 #define CASEMENT_TESTS_SUPPORT_CONTROL_FIXTURE_H_
 
+#include <grpcpp/create_channel_posix.h>
 #include <grpcpp/grpcpp.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include <memory>
 #include <string>
+#include <thread>  // NOLINT
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
+#include "base/unique_fd.h"
 #include "build/bazel/remote/execution/v2/remote_execution.grpc.pb.h"
 #include "casement/v1/sandboxes.grpc.pb.h"
 #include "casement/v1/store.grpc.pb.h"
@@ -62,8 +69,9 @@ bool Eventually(absl::Duration timeout, const Condition& condition) {
 class ControlServerTest : public ::testing::Test {
  protected:
   explicit ControlServerTest(ControlServer::Options options = {},
-                             BlobSource* remote = nullptr)
-      : harness_(std::move(options), int64_t{1} << 30, remote),
+                             BlobSource* remote = nullptr,
+                             int64_t capacity_bytes = int64_t{1} << 30)
+      : harness_(std::move(options), capacity_bytes, remote),
         channel_(NewChannel()),
         cas_(rev2::ContentAddressableStorage::NewStub(channel_)),
         bytes_(google::bytestream::ByteStream::NewStub(channel_)),
@@ -77,6 +85,23 @@ class ControlServerTest : public ::testing::Test {
     return grpc::CreateCustomChannel(absl::StrCat("unix:", harness_.socket()),
                                      grpc::InsecureChannelCredentials(),
                                      arguments);
+  }
+
+  // Of another user's, who is in a group that the server lets in. Needs root.
+  std::shared_ptr<grpc::Channel> NewChannelOf(uid_t user, gid_t group) {
+    UniqueFd fd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    sockaddr_un address = {.sun_family = AF_UNIX};
+    harness_.socket().copy(address.sun_path, sizeof(address.sun_path) - 1);
+    // The system calls themselves are for one thread, unlike setuid(2).
+    std::thread([&] {
+      EXPECT_EQ(::syscall(SYS_setgroups, 0, nullptr), 0);
+      EXPECT_EQ(::syscall(SYS_setresgid, group, group, group), 0);
+      EXPECT_EQ(::syscall(SYS_setresuid, user, user, user), 0);
+      EXPECT_EQ(::connect(fd.get(), reinterpret_cast<sockaddr*>(&address),
+                          sizeof(address)),
+                0);
+    }).join();
+    return grpc::CreateInsecureChannelFromFd("localhost", fd.Release());
   }
 
   Digest PutNow(const std::string& bytes) {

@@ -63,7 +63,8 @@ absl::StatusOr<SandboxInfo> FakeSandboxTable::Create(const SandboxSpec& spec,
   if (!spec.name.empty()) {
     RETURN_IF_ERROR(Annotate(CheckName(spec.name), "sandbox name"));
   }
-  ASSIGN_OR_RETURN(ClosureLease lease, directories_.LeaseClosure(spec.root));
+  ASSIGN_OR_RETURN(ClosureLease lease,
+                   directories_.LeaseClosure(spec.root, spec.inputs_from));
   MutexLock lock(mu_);
   SandboxInfo info;
   info.name = spec.name.empty() ? absl::StrCat("s", ++created_) : spec.name;

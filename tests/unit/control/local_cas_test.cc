@@ -96,8 +96,7 @@ class LocalCasTest : public ControlServerTest {
 
   StatusCode StageFails(const local_cas::StageTreeRequest& request) {
     Stage stage(*local_, request);
-    EXPECT_EQ(stage.path(), "");
-    return stage.Finish().error_code();
+    return stage.path().empty() ? stage.Finish().error_code() : StatusCode::OK;
   }
 
   void ExpectNoStages() {
@@ -248,6 +247,33 @@ TEST_F(LocalCasTest, APathThatIsTakenIsRefused) {
   EXPECT_TRUE(fs::is_directory(path));
 }
 
+// By a daemon that was killed: to a sandbox that is no more, or whose name came
+// again.
+TEST_F(LocalCasTest, ASymlinkThatWasLeftIsReplaced) {
+  const std::string path = harness_.folder() / "wanted";
+  const std::string sandboxes = harness_.folder() / "sandboxes/";
+  for (const std::string& left :
+       {std::string("no more"),
+        absl::StrCat("s", harness_.table().List().size() + 2)}) {
+    fs::create_symlink(sandboxes + left, path);
+    Stage stage(*local_, RequestOf(PutTree(), path));
+    EXPECT_EQ(stage.path(), path) << left;
+    EXPECT_EQ(fs::read_symlink(path), harness_.table().List()[0].path);
+    EXPECT_TRUE(stage.End().ok());
+    EXPECT_FALSE(fs::is_symlink(path));
+  }
+  ASSERT_TRUE(harness_.table().Create({.name = "live"}, true).ok());
+  for (const std::string& target :
+       {sandboxes + "live", sandboxes + "no more/below", std::string("/etc"),
+        std::string("no more")}) {
+    fs::create_symlink(target, path);
+    EXPECT_EQ(StageFails(RequestOf(PutTree(), path)),
+              StatusCode::FAILED_PRECONDITION);
+    EXPECT_EQ(fs::read_symlink(path), target);
+    fs::remove(path);
+  }
+}
+
 TEST_F(LocalCasTest, WrongStagesAreRefused) {
   const Digest root = PutTree();
   for (const std::string path : {"relative", "/a/../b"}) {
@@ -281,6 +307,78 @@ TEST_F(LocalCasTest, AStageBelongsToWhomItsCredentialsName) {
   ASSERT_EQ(harness_.table().List().size(), 1u);
   EXPECT_EQ(harness_.table().List()[0].spec.owner_uid, 4321u);
   EXPECT_EQ(harness_.table().List()[0].spec.owner_gid, 1234u);
+}
+
+// G24
+class MembersTest : public LocalCasTest {
+ protected:
+  static constexpr uid_t kMember = 4343;
+  static constexpr gid_t kGroup = 4242;
+  MembersTest() : LocalCasTest({.allow_group = kGroup}) {}
+
+  void SetUp() override {
+    if (::geteuid() != 0) GTEST_SKIP() << "needs root to become another user";
+    member_ = local_cas::LocalContentAddressableStorage::NewStub(
+        NewChannelOf(kMember, kGroup));
+  }
+  StatusCode MemberFails(const local_cas::StageTreeRequest& request) {
+    Stage stage(*member_, request);
+    return stage.path().empty() ? stage.Finish().error_code() : StatusCode::OK;
+  }
+  // Of a capture of one path.
+  template <typename Response, typename Method, typename Request>
+  int MemberCaptures(Method method, Request request, const std::string& path) {
+    request.add_path(path);
+    ClientContext context;
+    Response response;
+    EXPECT_TRUE((*member_.*method)(&context, request, &response).ok());
+    return response.responses(0).status().code();
+  }
+
+  std::unique_ptr<Stub> member_;
+};
+
+TEST_F(MembersTest, ChooseNeitherAPathNorAnotherUser) {
+  const Digest root = PutTree();
+  const std::string path = harness_.folder() / "wanted";
+  EXPECT_EQ(MemberFails(RequestOf(root, path)), StatusCode::PERMISSION_DENIED);
+  EXPECT_FALSE(fs::is_symlink(path));
+  for (const auto& [uid, gid] : std::vector<std::pair<uid_t, gid_t>>{
+           {0, 0}, {kMember, 0}, {4444, kGroup}}) {
+    local_cas::StageTreeRequest request = RequestOf(root);
+    request.mutable_access_credentials()->set_uid(uid);
+    request.mutable_access_credentials()->set_gid(gid);
+    EXPECT_EQ(MemberFails(request), StatusCode::PERMISSION_DENIED);
+  }
+  EXPECT_TRUE(harness_.table().List().empty());
+  local_cas::StageTreeRequest own = RequestOf(root);
+  own.mutable_access_credentials()->set_uid(kMember);
+  own.mutable_access_credentials()->set_gid(kGroup);
+  const Stage stage(*member_, own);
+  ASSERT_NE(stage.path(), "");
+  EXPECT_EQ(harness_.table().List()[0].spec.owner_uid, kMember);
+}
+
+TEST_F(MembersTest, CaptureFromTheirOwnStagesOnly) {
+  const Digest root = PutTree();
+  const Stage own(*member_, RequestOf(root));
+  const Stage roots(*local_, RequestOf(root));
+  for (const auto& [stage, code] :
+       {std::pair{&own, StatusCode::OK},
+        std::pair{&roots, StatusCode::PERMISSION_DENIED}}) {
+    EXPECT_EQ(MemberCaptures<local_cas::CaptureTreeResponse>(
+                  &Stub::CaptureTree, local_cas::CaptureTreeRequest(),
+                  stage->path() + "/dir"),
+              code);
+    EXPECT_EQ(MemberCaptures<local_cas::CaptureFilesResponse>(
+                  &Stub::CaptureFiles, local_cas::CaptureFilesRequest(),
+                  stage->path() + "/tool"),
+              code);
+    EXPECT_EQ(MemberCaptures<local_cas::HashFilesResponse>(
+                  &Stub::HashFiles, local_cas::HashFilesRequest(),
+                  stage->path() + "/tool"),
+              code);
+  }
 }
 
 class MountedTest : public LocalCasTest {

@@ -489,6 +489,22 @@ TEST_F(RemoteTreeTest, DirectoriesAreFetchedAndFilesAwaited) {
   EXPECT_EQ(store_->GetStats().awaited, 2);
 }
 
+TEST_F(RemoteTreeTest, DirectoriesCanBeFetchedWithoutALookAtTheFiles) {
+  source_.Remove(a_);
+  ASSERT_TRUE(table_->FetchDirectories(root_).ok());
+  table_->CheckInvariants();
+  store_->CheckInvariants();
+  EXPECT_THAT(source_.fetched(), ElementsAre(root_, sub_));
+  EXPECT_EQ(source_.calls(), 2) << "it asked for more";
+  EXPECT_EQ(store_->GetStats().awaited, 0);
+  ASSERT_TRUE(table_->FetchDirectories(root_).ok());
+  EXPECT_EQ(source_.calls(), 2);
+  source_.Remove(sub_);
+  EXPECT_EQ(store_->EvictUnleased().blobs, 2);
+  EXPECT_THAT(Violations(table_->FetchDirectories(root_)),
+              ElementsAre(ViolationFor(sub_)));
+}
+
 TEST_F(RemoteTreeTest, WhatIsAwaitedIsLeasedWhenItComes) {
   {
     const absl::StatusOr<ClosureLease> lease = LeaseRemote();
