@@ -13,7 +13,7 @@
 namespace casement {
 namespace {
 
-constexpr rlim_t kEndMax = 65536;
+constexpr rlim_t kEndMax = 1 << 18;  // As many as the daemon asks for.
 
 }  // namespace
 

@@ -21,7 +21,7 @@ namespace casement {
 class ConnectionNumbers {
  public:
   // Uses the upper half of the numbers that RLIMIT_NOFILE allows, at most those
-  // from 32768 to 65536: the kernel's table grows with the highest. No user
+  // from 131072 to 262144: the kernel's table grows with the highest. No user
   // gets more than half of these.
   explicit ConnectionNumbers(size_t connections_of_user_max);
 

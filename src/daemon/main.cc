@@ -3,6 +3,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
@@ -28,12 +29,16 @@ int Fail(const absl::Status& status, int exit_status) {
   return exit_status;
 }
 
-// Open blobs and clients take descriptors; the hard limit is the right one.
+// Each file that a sandbox wrote has a descriptor, and so have open blobs and
+// clients. Who has CAP_SYS_RESOURCE may raise the hard limit, too.
 void RaiseOpenFilesLimit() {
+  constexpr rlim_t kEnough = 1 << 18;
   rlimit limit{};
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
   limit.rlim_cur = limit.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &limit);
+  rlimit enough = limit;
+  enough.rlim_cur = enough.rlim_max = std::max(limit.rlim_max, kEnough);
+  if (setrlimit(RLIMIT_NOFILE, &enough) != 0) setrlimit(RLIMIT_NOFILE, &limit);
 }
 
 // Signals that end the daemon; blocked in every thread, and waited for.

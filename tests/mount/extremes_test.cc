@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -142,6 +143,26 @@ TEST_P(Extremes, TenThousandFilesInOneDirectory) {
   const auto collected = daemon_.client().Collect("wide", {"."});
   ASSERT_TRUE(collected.ok()) << collected.status();
   EXPECT_NE(collected->outputs[0].root_directory, root);
+}
+
+// Each keeps a descriptor open in the daemon, which takes what the hard limit
+// allows.
+TEST(OpenFiles, TheSoftLimitDoesNotBindTheDaemon) {
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const rlimit low = {.rlim_cur = 1000, .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+  RunningDaemon daemon;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  const std::string path = daemon.client().Create({})->info.path;
+  for (int i = 0; i < 3000; ++i) {
+    const std::string name = path + "/" + std::to_string(i);
+    const int fd = open(name.c_str(), O_CREAT | O_WRONLY | O_CLOEXEC, 0644);
+    ASSERT_GE(fd, 0) << i << ": errno " << errno;
+    close(fd);
+  }
+  EXPECT_GT(OpenFiles(daemon.pid()), 3000u);
+  EXPECT_TRUE(daemon.client().List().ok()) << "there is room for clients";
 }
 
 TEST_P(Extremes, MemoryOfNodesIsGivenBackWhenTheKernelForgetsThem) {
