@@ -562,6 +562,13 @@ std::vector<Rpc> OwnRpcs() {
              *request.add_digests() = MessageOf(Digest::Of("absent"));
            },
            [](const auto& response) { return response.failures_size() == 1; })},
+      {"casement.v1.Store/Send", Ask(
+                                     &Caller::store, &Stub::Send,
+                                     [](Caller&, auto& request) {
+                                       *request.add_digests() =
+                                           MessageOf(Digest::Of(kSmall));
+                                     },
+                                     [](const auto&) { return true; })},
       {"casement.v1.Store/Verify", Verify, /*one_at_a_time=*/true},
   };
 }
@@ -681,7 +688,9 @@ std::vector<Case> AllCases() {
 class EveryRpc : public testing::TestWithParam<Case> {
  protected:
   static void SetUpTestSuite() {
-    daemon_ = new RunningDaemon();
+    farm_ = new RunningDaemon();
+    daemon_ =
+        new RunningDaemon({"--remote", absl::StrCat("unix:", farm_->socket())});
     worker_ = new RunningWorker(*daemon_, {});
     Client& client = daemon_->client();
     for (const std::string& bytes :
@@ -720,6 +729,7 @@ class EveryRpc : public testing::TestWithParam<Case> {
     delete caller_;
     delete worker_;
     delete daemon_;
+    delete farm_;
   }
 
   // Whatever became of the clients: nothing of theirs is left, and the next one
@@ -754,6 +764,7 @@ class EveryRpc : public testing::TestWithParam<Case> {
         << status.error_code() << " " << status.error_message();
   }
 
+  static RunningDaemon* farm_;  // The remote cache.
   static RunningDaemon* daemon_;
   static RunningWorker* worker_;
   static Caller* caller_;
@@ -763,6 +774,7 @@ class EveryRpc : public testing::TestWithParam<Case> {
       stage_;
 };
 
+RunningDaemon* EveryRpc::farm_ = nullptr;
 RunningDaemon* EveryRpc::daemon_ = nullptr;
 RunningWorker* EveryRpc::worker_ = nullptr;
 Caller* EveryRpc::caller_ = nullptr;
