@@ -231,6 +231,12 @@ void OnRename(fuse_req_t req, fuse_ino_t parent, const char* name,
 constexpr uint64_t kWriterHandle = UINT64_MAX;
 constexpr uint64_t kArrivingHandle = UINT64_MAX - 1;
 
+// Of a file that is not open in passthrough mode.
+uint64_t HandleOf(const Opened& opened) {
+  if (opened.writer) return kWriterHandle;
+  return opened.arriving ? kArrivingHandle : 0;
+}
+
 // The file that `handle` was given for is not open, or no more.
 void Close(Adapter& adapter, fuse_ino_t ino, uint64_t handle) {
   if (handle == 0) return;
@@ -282,9 +288,7 @@ void OnOpen(fuse_req_t req, fuse_ino_t ino, fuse_file_info* file) {
   }
   file->keep_cache = 1;
   file->direct_io = opened->direct ? 1 : 0;  // Passthrough: Linux 6.9.
-  file->fh = opened->writer     ? kWriterHandle
-             : opened->arriving ? kArrivingHandle
-                                : 0;
+  file->fh = HandleOf(*opened);
   if (fuse_reply_open(req, file) != 0) Close(AdapterOf(req), ino, file->fh);
 }
 
@@ -456,7 +460,7 @@ void ReplyOpenedNew(fuse_req_t req, const absl::StatusOr<Entry>& entry,
   file->keep_cache = 1;
   file->noflush = 1;
   file->direct_io = opened->direct && adapter.writes_may_be_direct ? 1 : 0;
-  file->fh = opened->writer ? kWriterHandle : 0;
+  file->fh = HandleOf(*opened);
   const fuse_entry_param param = EntryParamOf(*entry);
   if (fuse_reply_create(req, &param, file) == 0) return;
   Close(adapter, entry->id, file->fh);
