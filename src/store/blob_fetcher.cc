@@ -31,14 +31,14 @@ class BlobFetcher::Arriving {
 
   std::optional<size_t> Read(const Digest& digest, int64_t offset,
                              absl::Span<char> buffer, uint64_t reader,
-                             std::function<void()> retract) {
+                             const std::function<void()>& retract) {
     const int64_t end = std::min(offset + static_cast<int64_t>(buffer.size()),
                                  digest.size_bytes());
     MutexLock lock(mu_);
     if (upload_ == nullptr || end > bytes_) return std::nullopt;
     const absl::StatusOr<size_t> got = upload_->Read(offset, buffer);
     if (!got.ok()) return std::nullopt;
-    readers_.try_emplace(reader, std::move(retract));
+    readers_.try_emplace(reader, retract);
     return *got;
   }
 
@@ -279,11 +279,9 @@ void BlobFetcher::Arrived(const Digest& digest, int64_t bytes) {
   for (const Waiter& waiter : ready) waiter.done(absl::OkStatus());
 }
 
-std::optional<size_t> BlobFetcher::ReadArrived(const Digest& digest,
-                                               int64_t offset,
-                                               absl::Span<char> buffer,
-                                               uint64_t reader,
-                                               std::function<void()> retract) {
+std::optional<size_t> BlobFetcher::ReadArrived(
+    const Digest& digest, int64_t offset, absl::Span<char> buffer,
+    uint64_t reader, const std::function<void()>& retract) {
   std::shared_ptr<Arriving> arriving;
   {
     MutexLock lock(mu_);
@@ -292,7 +290,7 @@ std::optional<size_t> BlobFetcher::ReadArrived(const Digest& digest,
     arriving = job->second.arriving;
   }
   if (arriving == nullptr) return std::nullopt;
-  return arriving->Read(digest, offset, buffer, reader, std::move(retract));
+  return arriving->Read(digest, offset, buffer, reader, retract);
 }
 
 void BlobFetcher::Finish(const Digest& digest, const absl::Status& status) {

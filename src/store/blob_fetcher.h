@@ -71,7 +71,7 @@ class BlobFetcher {
   // of them come.
   std::optional<size_t> ReadArrived(const Digest& digest, int64_t offset,
                                     absl::Span<char> buffer, uint64_t reader,
-                                    std::function<void()> retract);
+                                    const std::function<void()>& retract);
 
   // Waits for all of them. The first error; but NotFound only if there is no
   // other, as MissingBlobsStatus() of all that the source lacks.
