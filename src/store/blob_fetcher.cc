@@ -44,7 +44,7 @@ class BlobFetcher::Arriving {
 
   bool Has(int64_t bytes) const {
     MutexLock lock(mu_);
-    return bytes <= bytes_;
+    return upload_ != nullptr && bytes <= bytes_;
   }
   void SetBytes(int64_t bytes) {
     MutexLock lock(mu_);

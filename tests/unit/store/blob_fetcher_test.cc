@@ -131,6 +131,23 @@ TEST_F(BlobFetcherPiecesTest, ReadersOfWrongBytesAreToldOnceEach) {
   EXPECT_EQ(ReadArrived(digest, 0, 10), std::nullopt);
 }
 
+// When nothing can be read from it any more and it is not in the store yet.
+TEST_F(BlobFetcherPiecesTest, WhoComesAfterTheLastPieceWaitsForTheResult) {
+  const Digest digest = Digest::Of(BytesOf(1, kLargeBytes));
+  source_.AddWrong(digest, BytesOf(2, kLargeBytes));
+  Start();
+  source_.PauseAfter(300'000);
+  Answer begin;
+  Answer late;
+  fetcher_->Want(digest, 100'000, begin.Done());
+  EXPECT_TRUE(begin.Wait().ok());
+  std::string bytes(10, '-');
+  fetcher_->ReadArrived(digest, 0, absl::MakeSpan(&bytes[0], 10), 1,
+                        [&] { fetcher_->Want(digest, 10, late.Done()); });
+  source_.Resume();
+  EXPECT_TRUE(absl::IsDataLoss(late.Wait()));
+}
+
 TEST_F(BlobFetcherPiecesTest, AtItsEndReadersAreToldAsWell) {
   const Digest digest = source_.Add(BytesOf(1, kLargeBytes));
   Start();
