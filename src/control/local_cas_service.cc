@@ -147,18 +147,11 @@ absl::Status SendWhole(DirectoryTable& table, BlobSender& sender,
   ASSIGN_OR_RETURN(const ClosureLease lease,
                    table.LeaseClosure(root, InputsFrom::kRemote));
   BlobSender::Sending sending(sender);
-  absl::flat_hash_set<const InternedDirectory*> seen = {lease.root().get()};
-  std::vector<const InternedDirectory*> walk = {lease.root().get()};
-  while (!walk.empty()) {
-    const InternedDirectory& directory = *walk.back();
-    walk.pop_back();
-    sending.Add(directory.digest());
-    const auto& entries = directory.directory().entries();
-    for (size_t i = 0; i < entries.size(); ++i) {
-      if (entries[i].type == EntryType::kFile) sending.Add(entries[i].digest);
-      if (entries[i].type != EntryType::kDirectory) continue;
-      const InternedDirectory* const child = directory.child(i).get();
-      if (seen.insert(child).second) walk.push_back(child);
+  for (const InternedDirectory* const directory :
+       DirectoriesOf({lease.root().get()})) {
+    sending.Add(directory->digest());
+    for (const Directory::Entry& entry : directory->directory().entries()) {
+      if (entry.type == EntryType::kFile) sending.Add(entry.digest);
     }
   }
   return sending.Wait();

@@ -83,6 +83,25 @@ InternedDirectory::~InternedDirectory() {
   }
 }
 
+std::vector<const InternedDirectory*> DirectoriesOf(
+    std::vector<const InternedDirectory*> tops) {
+  std::vector<const InternedDirectory*> found;
+  absl::flat_hash_set<const InternedDirectory*> seen(tops.begin(), tops.end());
+  while (!tops.empty()) {
+    const InternedDirectory& directory = *tops.back();
+    tops.pop_back();
+    found.push_back(&directory);
+    const std::vector<Directory::Entry>& entries =
+        directory.directory().entries();
+    for (size_t i = 0; i < entries.size(); ++i) {
+      if (entries[i].type != EntryType::kDirectory) continue;
+      const InternedDirectory* const child = directory.child(i).get();
+      if (seen.insert(child).second) tops.push_back(child);
+    }
+  }
+  return found;
+}
+
 ClosureLease::ClosureLease(ClosureLease&& other) noexcept
     : table_(std::exchange(other.table_, nullptr)),
       root_(std::move(other.root_)) {}
@@ -447,20 +466,11 @@ absl::StatusOr<ClosureLease> DirectoryTable::LeaseNew(const Digest& root,
 }
 
 std::vector<Digest> DirectoryTable::MissingOf(const ClosureLease& lease) {
-  std::vector<const InternedDirectory*> left = {lease.root().get()};
-  absl::flat_hash_set<const InternedDirectory*> seen = {left.front()};
   std::vector<Digest> files;
-  while (!left.empty()) {
-    const InternedDirectory& one = *left.back();
-    left.pop_back();
-    const std::vector<Directory::Entry>& entries = one.directory().entries();
-    for (size_t i = 0; i < entries.size(); ++i) {
-      if (entries[i].type == EntryType::kFile) {
-        files.push_back(entries[i].digest);
-      } else if (entries[i].type == EntryType::kDirectory &&
-                 seen.insert(one.child(i).get()).second) {
-        left.push_back(one.child(i).get());
-      }
+  for (const InternedDirectory* const one :
+       DirectoriesOf({lease.root().get()})) {
+    for (const Directory::Entry& entry : one->directory().entries()) {
+      if (entry.type == EntryType::kFile) files.push_back(entry.digest);
     }
   }
   return store_.Missing(files);

@@ -69,6 +69,10 @@ class InternedDirectory {
   uint64_t file_bytes_ = 0;
 };
 
+// `tops` and all Directories below them, each once.
+std::vector<const InternedDirectory*> DirectoriesOf(
+    std::vector<const InternedDirectory*> tops);
+
 class DirectoryTable;
 
 // Keeps a closure from being evicted. Given back by destruction, once.

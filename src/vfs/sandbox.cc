@@ -455,12 +455,6 @@ absl::Status Sandbox::List(Node& node, uint64_t position,
   return absl::OkStatus();
 }
 
-bool Sandbox::IsNameRebornLocked(const Spot& spot, SandboxNode& node) {
-  const FileNode::Names* const names = RebornNamesOf(node);
-  return names != nullptr &&
-         names->contains({spot.directory.id, std::string(spot.name)});
-}
-
 void Sandbox::AddNameLocked(const Spot& spot, const NodePtr& node,
                             bool is_reborn) {
   DirectoryNode& directory = spot.directory;
@@ -474,7 +468,7 @@ void Sandbox::AddNameLocked(const Spot& spot, const NodePtr& node,
   TouchLocked(directory);
 }
 
-void Sandbox::RemoveNameLocked(const Spot& spot) {
+bool Sandbox::RemoveNameLocked(const Spot& spot) {
   DirectoryNode& directory = spot.directory;
   const auto child = directory.children.find(spot.name);
   const NodePtr node = std::move(child->second);
@@ -486,10 +480,10 @@ void Sandbox::RemoveNameLocked(const Spot& spot) {
   if (node->is_directory()) --directory.subdirectories;
   node->changed = true;
   if (node->home == &directory) node->home = nullptr;
-  if (FileNode::Names* const names = RebornNamesOf(*node)) {
-    names->erase({directory.id, std::string(spot.name)});
-  }
   TouchLocked(directory);
+  FileNode::Names* const names = RebornNamesOf(*node);
+  return names != nullptr &&
+         names->erase({directory.id, std::string(spot.name)}) > 0;
 }
 
 void Sandbox::UnlinkedLocked(SandboxNode& node) {
@@ -697,11 +691,9 @@ absl::Status Sandbox::Rename(Place from, Place to, unsigned flags,
   RETURN_IF_ERROR(CheckRenameLocked(node, target, flags));
   if (node == target) return absl::OkStatus();  // rename(2): two links to one.
   if (whiteout != nullptr) RETURN_IF_ERROR(CheckRoomLocked());
-  const bool is_reborn = IsNameRebornLocked(source, *node);
-  RemoveNameLocked(source);
+  const bool is_reborn = RemoveNameLocked(source);
   if ((flags & RENAME_EXCHANGE) != 0) {
-    const bool is_target_reborn = IsNameRebornLocked(goal, *target);
-    RemoveNameLocked(goal);
+    const bool is_target_reborn = RemoveNameLocked(goal);
     AddNameLocked(source, target, is_target_reborn);
     target->ctime = Now();
   } else {

@@ -186,12 +186,11 @@ class Sandbox final : public Area,
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   NodePtr MakeInputLocked(DirectoryNode& directory, size_t index)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // `is_reborn`: of a name that moves, IsNameRebornLocked() where it was.
+  // `is_reborn`: of a name that moves, what RemoveNameLocked() said of it.
   void AddNameLocked(const Spot& spot, const NodePtr& node,
                      bool is_reborn = false) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // Whether the kernel knows this name of a file as its second number's.
-  static bool IsNameRebornLocked(const Spot& spot, SandboxNode& node);
-  void RemoveNameLocked(const Spot& spot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // Whether the kernel knows the name as a file's second number's.
+  bool RemoveNameLocked(const Spot& spot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // After the node has lost its last name.
   void UnlinkedLocked(SandboxNode& node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   absl::StatusOr<Entry> AddNewLocked(const Place& place, const NodePtr& node,
@@ -307,8 +306,6 @@ class Sandbox final : public Area,
                                           const Stored& stored);
   bool MayHaveWriterLocked(const FileNode& file) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  static std::vector<Digest> DirectoriesBelow(
-      std::vector<const InternedDirectory*> walk);
   // Null if there is no such path. Symlinks are not followed.
   NodePtr WalkLocked(const std::vector<std::string>& components)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

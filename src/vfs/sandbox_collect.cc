@@ -243,7 +243,10 @@ absl::StatusOr<Output> Sandbox::CollectDirectory(const NodePtr& node,
                      collector.Build(static_cast<DirectoryNode&>(*node)));
     built = collector.built();
     keep = inputs_.root();
-    inputs = DirectoriesBelow(collector.untouched());
+    for (const InternedDirectory* const directory :
+         DirectoriesOf(collector.untouched())) {
+      inputs.push_back(directory->digest());
+    }
   }
   rev2::Tree tree;
   absl::flat_hash_set<Digest> seen;
@@ -273,24 +276,6 @@ absl::StatusOr<Output> Sandbox::CollectDirectory(const NodePtr& node,
   RETURN_IF_ERROR(context_.store.Put(output.digest, bytes));
   if (stored) stored(output.digest);
   return output;
-}
-
-std::vector<Digest> Sandbox::DirectoriesBelow(
-    std::vector<const InternedDirectory*> walk) {
-  std::vector<Digest> digests;
-  absl::flat_hash_set<const InternedDirectory*> seen(walk.begin(), walk.end());
-  while (!walk.empty()) {
-    const InternedDirectory& directory = *walk.back();
-    walk.pop_back();
-    digests.push_back(directory.digest());
-    const auto& entries = directory.directory().entries();
-    for (size_t i = 0; i < entries.size(); ++i) {
-      if (entries[i].type != EntryType::kDirectory) continue;
-      const InternedDirectory* const child = directory.child(i).get();
-      if (seen.insert(child).second) walk.push_back(child);
-    }
-  }
-  return digests;
 }
 
 absl::StatusOr<std::optional<Output>> Sandbox::CollectPath(

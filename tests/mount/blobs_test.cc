@@ -28,6 +28,7 @@
 #include "model/directory.h"
 #include "model/hasher.h"
 #include "mount/data_paths.h"
+#include "support/blob_messages.h"
 #include "support/number_flags.h"
 #include "support/running_daemon.h"
 
@@ -90,13 +91,6 @@ class Blob {
   const int64_t size_;
   Digest digest_;
 };
-
-rev2::Digest MessageOf(const Digest& digest) {
-  rev2::Digest message;
-  message.set_hash(digest.HexHash());
-  message.set_size_bytes(digest.size_bytes());
-  return message;
-}
 
 Digest HashOf(const std::string& bytes) { return Digest::Of(bytes); }
 

@@ -33,6 +33,7 @@
 #include "google/bytestream/bytestream.grpc.pb.h"
 #include "gtest/gtest.h"
 #include "model/directory.h"
+#include "support/blob_messages.h"
 #include "support/running_daemon.h"
 #include "support/running_worker.h"
 
@@ -62,17 +63,6 @@ std::string LargeBytes() {
 const std::string& Large() {
   static const std::string* const large = new std::string(LargeBytes());
   return *large;
-}
-
-rev2::Digest MessageOf(const Digest& digest) {
-  rev2::Digest message;
-  message.set_hash(digest.HexHash());
-  message.set_size_bytes(digest.size_bytes());
-  return message;
-}
-
-std::string BlobName(const Digest& digest) {
-  return absl::StrCat("blobs/", digest.HexHash(), "/", digest.size_bytes());
 }
 
 // A name that no other call has, in any process.

@@ -23,6 +23,7 @@
 #include "google/bytestream/bytestream.grpc.pb.h"
 #include "google/rpc/error_details.pb.h"
 #include "gtest/gtest.h"
+#include "support/blob_messages.h"
 #include "support/running_daemon.h"
 #include "support/running_worker.h"
 #include "support/socket_proxy.h"
@@ -35,17 +36,6 @@ namespace rev2 = ::build::bazel::remote::execution::v2;
 using google::longrunning::Operation;
 using grpc::ClientContext;
 using grpc::StatusCode;
-
-rev2::Digest MessageOf(const Digest& digest) {
-  rev2::Digest message;
-  message.set_hash(digest.HexHash());
-  message.set_size_bytes(digest.size_bytes());
-  return message;
-}
-
-std::string BlobName(const Digest& digest) {
-  return absl::StrCat("blobs/", digest.HexHash(), "/", digest.size_bytes());
-}
 
 template <typename Condition>
 bool Eventually(const Condition& condition) {

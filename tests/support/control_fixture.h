@@ -25,6 +25,7 @@
 #include "casement/v1/store.grpc.pb.h"
 #include "google/bytestream/bytestream.grpc.pb.h"
 #include "gtest/gtest.h"
+#include "support/blob_messages.h"
 #include "support/control_harness.h"
 
 namespace casement {
@@ -39,17 +40,6 @@ inline std::string Pattern(size_t bytes) {
     pattern[i] = static_cast<char>((i * 2654435761u) >> 13);
   }
   return pattern;
-}
-
-inline rev2::Digest MessageOf(const Digest& digest) {
-  rev2::Digest message;
-  message.set_hash(digest.HexHash());
-  message.set_size_bytes(digest.size_bytes());
-  return message;
-}
-
-inline std::string BlobName(const Digest& digest) {
-  return absl::StrCat("blobs/", digest.HexHash(), "/", digest.size_bytes());
 }
 
 inline std::string UploadName(const Digest& digest) {
