@@ -1,6 +1,9 @@
 // Node number -> node, and the counters that both kinds of numbers come from.
 //
 // Thread safe; its locks are leaves: nothing else is locked while one is held.
+//
+// Numbers are given out in their order, so that those of a time lie side by
+// side in pages: less memory than a hash map of all, and seldom out of cache.
 #ifndef CASEMENT_VFS_NODE_TABLE_H_
 #define CASEMENT_VFS_NODE_TABLE_H_
 
@@ -36,13 +39,23 @@ class NodeTable {
  private:
   // Enough that threads seldom meet.
   static constexpr size_t kShards = 64;
+  // A page stays while one of its nodes does, which then costs all of it.
+  static constexpr size_t kPageNodes = 32;
+
+  struct Page {
+    std::array<boost::intrusive_ptr<Node>, kPageNodes> nodes;
+    size_t used = 0;
+  };
   struct alignas(64) Shard {
     mutable Mutex mu;
-    absl::flat_hash_map<InodeId, boost::intrusive_ptr<Node>> nodes
+    absl::flat_hash_map<uint64_t, std::unique_ptr<Page>> pages
         ABSL_GUARDED_BY(mu);
   };
+  // Numbers that follow one another are in different shards.
   Shard& ShardOf(InodeId id) { return shards_[id % kShards]; }
   const Shard& ShardOf(InodeId id) const { return shards_[id % kShards]; }
+  static uint64_t PageOf(InodeId id) { return id / kShards / kPageNodes; }
+  static size_t PlaceOf(InodeId id) { return id / kShards % kPageNodes; }
 
   // The first hundred numbers are for the fixed directories.
   std::atomic<InodeId> next_id_{100};
