@@ -12,8 +12,8 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/parallel.h"
 #include "base/status.h"
-#include "client/parallel.h"
 #include "model/hasher.h"
 
 namespace casement {

@@ -10,8 +10,8 @@
 
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "base/parallel.h"
 #include "base/status.h"
-#include "client/parallel.h"
 
 namespace casement {
 namespace {

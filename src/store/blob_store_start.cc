@@ -8,14 +8,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <fstream>
 #include <memory>
 #include <string>
-#include <thread>  // NOLINT
 #include <utility>
 #include <vector>
 
@@ -26,6 +24,8 @@
 #include "absl/time/time.h"
 #include "base/check.h"
 #include "base/mutex.h"
+#include "base/parallel.h"
+#include "base/side_thread.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "casement/digest.h"
@@ -51,6 +51,9 @@ constexpr int64_t kStampAgeNsMin = 2'000'000'000;
 
 // Entries copied for the index before others get the lock.
 constexpr size_t kIndexSlotsAtOnce = 1024;
+
+// How far ahead of the entry that is added its successors' memory is fetched.
+constexpr size_t kPrefetchedEntries = 16;
 
 std::string ReadBootId() {
   std::ifstream file("/proc/sys/kernel/random/boot_id");
@@ -263,25 +266,39 @@ absl::Status BlobStore::LoadIndex(std::array<bool, kShardCount>& is_trusted,
     MutexLock lock(mu_);
     slots_.Reserve(header.entries);
   }
+  // The next block is read and checked while one is added.
+  absl::StatusOr<std::vector<IndexEntry>> entries = reader.Next();
+  SideThread reading;
   for (;;) {
-    ASSIGN_OR_RETURN(const std::vector<IndexEntry> entries, reader.Next());
-    if (entries.empty()) return absl::OkStatus();
-    AddIndexed(entries, is_trusted);
+    RETURN_IF_ERROR(entries.status());
+    if (entries->empty()) return absl::OkStatus();
+    absl::StatusOr<std::vector<IndexEntry>> next;
+    reading.Run([&] { next = reader.Next(); });
+    AddIndexed(*entries, is_trusted);
+    reading.Wait();
+    entries = std::move(next);
   }
 }
 
 void BlobStore::AddIndexed(const std::vector<IndexEntry>& entries,
                            const std::array<bool, kShardCount>& is_trusted) {
+  int64_t allocated_bytes = 0;
   MutexLock lock(mu_);
-  for (const IndexEntry& entry : entries) {
-    if (slots_.Find(entry.digest) != nullptr) continue;
-    Slot& slot = slots_.Insert(entry.digest, NextTick());
-    slot.changed_ns = entry.changed_ns;
-    slot.is_durable = entry.changed_ns != 0;
-    slot.is_confirmed = is_trusted[ShardOf(entry.digest)];
-    SetAllocatedLocked(slot, entry.allocated_bytes);
-    if (!slot.is_durable) fresh_.push_back(slots_.IdOf(slot));
+  for (size_t i = 0; i < entries.size(); ++i) {
+    const IndexEntry& entry = entries[i];
+    // Most of the time goes to memory that no cache has.
+    const size_t ahead = std::min(i + kPrefetchedEntries, entries.size() - 1);
+    slots_.Prefetch(entries[ahead].digest);
+    Slot* const slot = slots_.TryInsert(entry.digest, NextTick());
+    if (slot == nullptr) continue;
+    slot->changed_ns = entry.changed_ns;
+    slot->is_durable = entry.changed_ns != 0;
+    slot->is_confirmed = is_trusted[ShardOf(entry.digest)];
+    slots_.SetAllocated(*slot, entry.allocated_bytes);
+    allocated_bytes += entry.allocated_bytes;
+    if (!slot->is_durable) fresh_.push_back(slots_.IdOf(*slot));
   }
+  ledger_.Add(Owner::kBlobs, allocated_bytes);
 }
 
 // With a few threads: after a power loss there may be much to hash.
@@ -296,32 +313,16 @@ absl::Status BlobStore::ScanShards(
     return slot == nullptr || !slot->is_durable ||
            slot->changed_ns != found.changed_ns;
   };
-  std::atomic<size_t> next_shard{0};
-  Mutex result_mu;
-  absl::Status result;
+  Mutex added_mu;
   std::vector<FoundBlob> added;
-  const auto scan = [&] {
-    for (;;) {
-      const size_t shard = next_shard.fetch_add(1);
-      if (shard >= kShardCount) return;
-      if (is_trusted[shard]) continue;
-      absl::StatusOr<ShardScan> found =
-          ScanShard(disk_, cas_.get(), shard, options);
-      MutexLock lock(result_mu);
-      if (!found.ok()) {
-        result.Update(found.status());
-        return;
-      }
-      TakeScan(*found, shard, added);
-    }
-  };
-  std::vector<std::thread> threads;
-  for (size_t i = 1; i < std::thread::hardware_concurrency(); ++i) {
-    threads.emplace_back(scan);
-  }
-  scan();
-  for (std::thread& thread : threads) thread.join();
-  RETURN_IF_ERROR(result);
+  RETURN_IF_ERROR(ParallelFor(kShardCount, CoreCount(), [&](size_t shard) {
+    if (is_trusted[shard]) return absl::OkStatus();
+    ASSIGN_OR_RETURN(const ShardScan found,
+                     ScanShard(disk_, cas_.get(), shard, options));
+    MutexLock lock(added_mu);
+    TakeScan(found, shard, added);
+    return absl::OkStatus();
+  }));
   AddFound(added);
   DropUnconfirmed();
   AccountShards();

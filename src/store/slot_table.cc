@@ -57,22 +57,36 @@ Slot& SlotTable::NewSlot(const Digest& digest, Slot::State state) {
 }
 
 Slot& SlotTable::Insert(const Digest& digest, uint64_t used) {
+  Slot* const slot = TryInsert(digest, used);
+  CASEMENT_CHECK(slot != nullptr);
+  return *slot;
+}
+
+Slot* SlotTable::TryInsert(const Digest& digest, uint64_t used) {
   Slot* slot = nullptr;
-  const auto awaited = awaited_.find(digest);
-  if (awaited != awaited_.end()) {
-    slot = &Ref(*awaited);
-    awaited_.erase(awaited);
-    Count(*slot, -1);
-    slot->state = Slot::State::kResident;
-    slot->allocated_bytes = 0;
-  } else {
-    slot = &NewSlot(digest, Slot::State::kResident);
-  }
+  resident_.lazy_emplace(digest, [&](const auto& construct) {
+    slot = &NewResident(digest);
+    construct(slot->index);
+  });
+  if (slot == nullptr) return nullptr;
   slot->used = used;
-  CASEMENT_CHECK(resident_.insert(slot->index).second);
   if (IsListed(*slot)) ListBefore(*slot, kNone);
   Count(*slot, 1);
-  return *slot;
+  return slot;
+}
+
+// Not counted yet.
+Slot& SlotTable::NewResident(const Digest& digest) {
+  const auto awaited = awaited_.find(digest);
+  if (awaited == awaited_.end()) {
+    return NewSlot(digest, Slot::State::kResident);
+  }
+  Slot& slot = Ref(*awaited);
+  awaited_.erase(awaited);
+  Count(slot, -1);
+  slot.state = Slot::State::kResident;
+  slot.allocated_bytes = 0;
+  return slot;
 }
 
 Slot& SlotTable::Await(const Digest& digest, int64_t bytes) {

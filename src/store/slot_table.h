@@ -57,6 +57,10 @@ class SlotTable {
   // A resident slot, the most recently used; the awaited one, with its leases,
   // if there is one. Its digest must not be resident.
   Slot& Insert(const Digest& digest, uint64_t used);
+  // The same, but nullptr if its digest is resident.
+  Slot* TryInsert(const Digest& digest, uint64_t used);
+  // Has the memory fetched that a TryInsert() soon after this one will need.
+  void Prefetch(const Digest& digest) const { resident_.prefetch(digest); }
   // The awaited slot, made if there is none, which `bytes` on disk are expected
   // of. Its digest must not be resident. Give it a lease at once.
   Slot& Await(const Digest& digest, int64_t bytes);
@@ -142,6 +146,7 @@ class SlotTable {
     return chunks_[index / kChunkSlots][index % kChunkSlots];
   }
   Slot& NewSlot(const Digest& digest, Slot::State state);
+  Slot& NewResident(const Digest& digest);
   uint32_t TakeFreeIndex();
   void Count(const Slot& slot, int64_t sign);
   bool IsListed(const Slot& slot) const {

@@ -167,6 +167,27 @@ TEST_F(BlobStoreStartTest, EveryWayToDamageTheIndexLeadsToAFullScan) {
   EXPECT_EQ(store_->GetStats().blobs, 20);
 }
 
+TEST_F(BlobStoreStartTest, AnIndexOfSeveralBlocksIsOfUseWholeOrNotAtAll) {
+  Open();
+  std::vector<Digest> digests;
+  for (int i = 0; i < 10'000; ++i) digests.push_back(MustPut(BytesOf(i)));
+  store_.reset();
+  EXPECT_EQ(Count("ReadDirectory", [this] { Open(); }), 3);
+  EXPECT_EQ(store_->GetStats().blobs, 10'000);
+  ExpectSound();
+  store_.reset();
+  {
+    std::fstream file(directory_ / "index");
+    file.seekp(-100, std::ios::end);
+    file << "other bytes";
+  }
+  EXPECT_EQ(Count("ReadDirectory", [this] { Open(); }), 3 + 256);
+  EXPECT_THAT(Log(), Contains(HasSubstr("the index is of no use")));
+  EXPECT_THAT(store_->Missing(digests), IsEmpty());
+  EXPECT_EQ(store_->GetStats().blobs, 10'000);
+  ExpectSound();
+}
+
 // G9
 TEST_F(BlobStoreStartTest, AfterAPowerLossTornBlobsAreDropped) {
   Open();

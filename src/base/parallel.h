@@ -1,10 +1,11 @@
 // Runs a loop on several threads.
-#ifndef CASEMENT_CLIENT_PARALLEL_H_
-#define CASEMENT_CLIENT_PARALLEL_H_
+#ifndef CASEMENT_BASE_PARALLEL_H_
+#define CASEMENT_BASE_PARALLEL_H_
 
 #include <algorithm>
 #include <atomic>
 #include <cstddef>
+#include <system_error>  // NOLINT
 #include <thread>  // NOLINT
 #include <vector>
 
@@ -17,9 +18,9 @@ inline size_t CoreCount() {
   return std::max(1u, std::thread::hardware_concurrency());
 }
 
-// Calls `body(i)` for each i below `count`, on up to `threads` threads, until
-// one fails; then returns the error that came first. Nothing runs any more when
-// it returns.
+// Calls `body(i)` for each i below `count`, on up to `threads` threads (fewer
+// where no more can be had), until one fails; then returns the error that came
+// first. Nothing runs any more when it returns.
 template <typename Body>
 absl::Status ParallelFor(size_t count, size_t threads, const Body& body) {
   std::atomic<size_t> next = 0;
@@ -38,8 +39,13 @@ absl::Status ParallelFor(size_t count, size_t threads, const Body& body) {
     }
   };
   std::vector<std::thread> others;
-  for (size_t i = 1; i < std::min(threads, count); ++i)
-    others.emplace_back(run);
+  try {
+    for (size_t i = 1; i < std::min(threads, count); ++i) {
+      others.emplace_back(run);
+    }
+  } catch (const std::system_error&) {
+    // EAGAIN: too many threads.
+  }
   run();
   for (std::thread& other : others) other.join();
   return error;
@@ -47,4 +53,4 @@ absl::Status ParallelFor(size_t count, size_t threads, const Body& body) {
 
 }  // namespace casement
 
-#endif  // CASEMENT_CLIENT_PARALLEL_H_
+#endif  // CASEMENT_BASE_PARALLEL_H_
