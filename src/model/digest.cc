@@ -1,5 +1,7 @@
 #include "casement/digest.h"
 
+#include <array>
+#include <cstdint>
 #include <limits>
 #include <string>
 
@@ -28,22 +30,29 @@ std::string Quote(absl::string_view text) {
                       text.size() > kQuotedBytesMax ? "...\"" : "\"");
 }
 
-// -1 if it is no lower-case hex digit.
-int HexValue(char c) {
-  if (c >= '0' && c <= '9') return c - '0';
-  if (c >= 'a' && c <= 'f') return c - 'a' + 10;
-  return -1;
-}
+constexpr char kHexDigits[] = "0123456789abcdef";
+
+// Tables: nobody could foretell the branches that tell digits from letters.
+constexpr int8_t kNoHexDigit = -1;
+constexpr std::array<int8_t, 256> kHexValues = [] {
+  std::array<int8_t, 256> values = {};
+  values.fill(kNoHexDigit);
+  for (int8_t i = 0; i < 16; ++i) {
+    values[static_cast<unsigned char>(kHexDigits[i])] = i;
+  }
+  return values;
+}();
 
 bool ParseHash(absl::string_view hex, Digest::Hash& hash) {
   if (hex.size() != 2 * hash.size()) return false;
+  int all = 0;  // Negative once one of them was.
   for (size_t i = 0; i < hash.size(); ++i) {
-    const int high = HexValue(hex[2 * i]);
-    const int low = HexValue(hex[2 * i + 1]);
-    if (high < 0 || low < 0) return false;
-    hash[i] = static_cast<uint8_t>(high << 4 | low);
+    const int high = kHexValues[static_cast<unsigned char>(hex[2 * i])];
+    const int low = kHexValues[static_cast<unsigned char>(hex[2 * i + 1])];
+    all |= high | low;
+    hash[i] = static_cast<uint8_t>(high * 16 + low);
   }
-  return true;
+  return all >= 0;
 }
 
 // absl::SimpleAtoi takes spaces, signs and leading zeros, which would give one
@@ -113,12 +122,10 @@ Digest Digest::Of(absl::string_view bytes) {
 }
 
 std::string Digest::HexHash() const {
-  static constexpr char kHexDigits[] = "0123456789abcdef";
-  std::string text;
-  text.reserve(2 * kHashBytes);
-  for (const uint8_t byte : hash_) {
-    text.push_back(kHexDigits[byte >> 4]);
-    text.push_back(kHexDigits[byte & 15]);
+  std::string text(2 * kHashBytes, '\0');
+  for (size_t i = 0; i < kHashBytes; ++i) {
+    text[2 * i] = kHexDigits[hash_[i] >> 4];
+    text[2 * i + 1] = kHexDigits[hash_[i] & 15];
   }
   return text;
 }
