@@ -19,6 +19,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_split.h"
@@ -135,21 +136,37 @@ class Project {
   // Takes a source out of the tree; keeps it if it needs nothing that the
   // build makes.
   void TakeSource(const fs::path& path) {
-    const std::string bytes = ReadFile(fs::path(top_) / path);
     const std::string first = *path.begin();
     fs::remove(fs::path(top_) / path);
     const std::string folder = path.parent_path().filename();
     const bool plain = folder == "base" || folder == "model" ||
                        folder == "store" || folder == "vfs" || folder == "cli";
-    if (plain && (first == "src" || folder != "cli") &&
-        bytes.find(".pb.h") == std::string::npos) {
+    if (plain && (first == "src" || folder != "cli") && !NeedsBuild(path)) {
       sources_.push_back(path);
     }
+  }
+
+  // Whether a file includes, at whatever remove, what protoc makes.
+  bool NeedsBuild(const fs::path& path) {
+    const auto [known, is_new] = needs_build_.try_emplace(path, false);
+    if (!is_new) return known->second;
+    bool needs = false;
+    std::ifstream file(fs::path(CASEMENT_SOURCE) / path);
+    for (std::string line; std::getline(file, line);) {
+      const std::vector<std::string> parts = absl::StrSplit(line, '"');
+      if (parts.size() < 2 || parts[0] != "#include ") continue;
+      needs |= absl::EndsWith(parts[1], ".pb.h");
+      for (const char* const folder : {"src", "include", "tests"}) {
+        needs |= NeedsBuild(fs::path(folder) / parts[1]);
+      }
+    }
+    return needs_build_[path] = needs;
   }
 
   const std::string top_;
   std::vector<std::string> system_headers_;
   std::vector<std::string> sources_;
+  std::map<fs::path, bool> needs_build_;
   std::string current_;
 };
 
