@@ -66,6 +66,11 @@ absl::Status Daemon::OpenStore(const DaemonOptions& options) {
                                              BlobFetcher::Options{});
     sender_ =
         std::make_unique<BlobSender>(*store_, *remote_, BlobSender::Options{});
+    connecting_.emplace().Run([this] {
+      const absl::Status connected = remote_->Connect();
+      if (connected.ok() || absl::IsCancelled(connected)) return;
+      Log(connected.message());
+    });
   }
   directories_ = std::make_unique<DirectoryTable>(
       *store_, DirectoryTable::Options{}, fetcher_.get());

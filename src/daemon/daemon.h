@@ -4,10 +4,12 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "base/clock.h"
+#include "base/side_thread.h"
 #include "casement/metric.h"
 #include "control/control_server.h"
 #include "daemon/maintenance.h"
@@ -55,6 +57,7 @@ class Daemon {
   std::unique_ptr<RemoteCas> remote_;  // Null without --remote.
   std::unique_ptr<BlobFetcher> fetcher_;
   std::unique_ptr<BlobSender> sender_;
+  std::optional<SideThread> connecting_;  // To the remote cache.
   std::unique_ptr<DirectoryTable> directories_;
   std::unique_ptr<ActionCache> actions_;
   NodeTable nodes_;

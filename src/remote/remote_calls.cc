@@ -26,6 +26,12 @@ RemoteCalls::RemoteCalls(
   for (const auto& channel : channels) connections_.emplace_back(channel);
 }
 
+void RemoteCalls::Connect() {
+  for (const RemoteServices& connection : connections_) {
+    connection.channel->GetState(/*try_to_connect=*/true);
+  }
+}
+
 absl::Status RemoteCalls::Try(const Tries& tries, Exchange exchange) {
   OneCall call(in_flight_);
   RETURN_IF_ERROR(call.Begin(tries.left()));

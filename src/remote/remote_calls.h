@@ -62,6 +62,8 @@ class RemoteCalls {
   // tries together have the time that `tries` has left.
   absl::Status Ask(Tries& tries, Exchange exchange);
 
+  // Begins to connect, which the first calls would else have to wait for.
+  void Connect();
   // Ends all, those to come as well, with Cancelled.
   void Cancel() { in_flight_.Cancel(); }
   // How often a call was tried again.

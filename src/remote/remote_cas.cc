@@ -6,6 +6,7 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
+#include "base/parallel.h"
 #include "base/small_file.h"
 #include "base/status.h"
 #include "build/bazel/remote/execution/v2/remote_execution.pb.h"
@@ -20,10 +21,13 @@ namespace {
 namespace rev2 = ::build::bazel::remote::execution::v2;
 
 // Servers take messages of 4 MiB, the rule with gRPC: blobs of 3.5 MiB in a
-// batch, with at most 100 bytes around each of 4000, or 40,000 digests.
+// batch, with at most 100 bytes around each of 4000.
 constexpr int64_t kBatchBytesMax = (int64_t{4} << 20) - (int64_t{512} << 10);
 constexpr size_t kBatchBlobsMax = 4000;
-constexpr size_t kFindBlobsMax = 40000;
+// Several smaller messages arrive sooner than a large one does over a
+// connection that is new, as it takes few bytes at first.
+constexpr size_t kFindBlobsMax = 8000;
+constexpr size_t kFindCallsMax = 8;
 // Sent in one message; larger ones in pieces of this size.
 constexpr int64_t kSendWholeBytesMax = int64_t{512} << 10;
 constexpr int64_t kCompressFromBytes = int64_t{64} << 10;
@@ -194,6 +198,12 @@ RemoteCas::RemoteCas(
                         .timeout = options.timeout,
                         .calls_max = static_cast<size_t>(options.calls_max)}) {}
 
+absl::Status RemoteCas::Connect() {
+  calls_.Connect();
+  Tries tries = calls_.NewTries();
+  return Named(Learn(tries).status(), "connecting");
+}
+
 absl::StatusOr<RemoteCas::Abilities> RemoteCas::Learn(Tries& tries) {
   {
     MutexLock lock(mu_);
@@ -266,27 +276,21 @@ absl::StatusOr<std::vector<Digest>> RemoteCas::FindMissingNow(
     }
   }
   if (wanted.empty()) return wanted;
-  Tries tries = calls_.NewTries();
-  RETURN_IF_ERROR(Learn(tries).status());
+  {
+    Tries tries = calls_.NewTries();
+    RETURN_IF_ERROR(Learn(tries).status());
+  }
+  const size_t parts = (wanted.size() + kFindBlobsMax - 1) / kFindBlobsMax;
+  std::vector<std::vector<Digest>> lacks(parts);
+  RETURN_IF_ERROR(ParallelFor(parts, kFindCallsMax, [&](size_t part) {
+    const auto asked = absl::MakeConstSpan(wanted).subspan(part * kFindBlobsMax,
+                                                           kFindBlobsMax);
+    ASSIGN_OR_RETURN(lacks[part], AskMissing(asked));
+    return absl::OkStatus();
+  }));
   absl::flat_hash_set<Digest> missing;
-  for (size_t i = 0; i < wanted.size(); i += kFindBlobsMax) {
-    rev2::FindMissingBlobsRequest request;
-    rev2::FindMissingBlobsResponse response;
-    request.set_instance_name(options_.address.instance());
-    for (const Digest& digest :
-         absl::MakeConstSpan(wanted).subspan(i, kFindBlobsMax)) {
-      SetMessage(digest, request.add_blob_digests());
-    }
-    RETURN_IF_ERROR(calls_.Ask(
-        tries, [&](grpc::ClientContext& context, RemoteServices& remote) {
-          return FromGrpc(
-              remote.cas->FindMissingBlobs(&context, request, &response));
-        }));
-    for (const rev2::Digest& message : response.missing_blob_digests()) {
-      ASSIGN_OR_RETURN(const Digest digest,
-                       Digest::FromParts(message.hash(), message.size_bytes()));
-      missing.insert(digest);
-    }
+  for (const std::vector<Digest>& some : lacks) {
+    missing.insert(some.begin(), some.end());
   }
   wanted.erase(std::remove_if(wanted.begin(), wanted.end(),
                               [&missing](const Digest& digest) {
@@ -294,6 +298,28 @@ absl::StatusOr<std::vector<Digest>> RemoteCas::FindMissingNow(
                               }),
                wanted.end());
   return wanted;
+}
+
+absl::StatusOr<std::vector<Digest>> RemoteCas::AskMissing(
+    absl::Span<const Digest> digests) {
+  rev2::FindMissingBlobsRequest request;
+  rev2::FindMissingBlobsResponse response;
+  request.set_instance_name(options_.address.instance());
+  for (const Digest& digest : digests) {
+    SetMessage(digest, request.add_blob_digests());
+  }
+  Tries tries = calls_.NewTries();
+  RETURN_IF_ERROR(calls_.Ask(tries, [&](grpc::ClientContext& context,
+                                        RemoteServices& remote) {
+    return FromGrpc(remote.cas->FindMissingBlobs(&context, request, &response));
+  }));
+  std::vector<Digest> missing;
+  for (const rev2::Digest& message : response.missing_blob_digests()) {
+    ASSIGN_OR_RETURN(const Digest digest,
+                     Digest::FromParts(message.hash(), message.size_bytes()));
+    missing.push_back(digest);
+  }
+  return missing;
 }
 
 int64_t RemoteCas::small_bytes_max() const { return kBatchBytesMax; }

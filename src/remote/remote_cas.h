@@ -101,6 +101,10 @@ class RemoteCas final : public BlobSource {
   static absl::StatusOr<std::unique_ptr<RemoteCas>> Open(
       const Options& options);
 
+  // Connects and asks what the remote can, so that no call need wait for that.
+  // Calls do both by themselves when nobody has.
+  absl::Status Connect();
+
   // Each once, however often it is given.
   absl::StatusOr<std::vector<Digest>> FindMissing(
       absl::Span<const Digest> digests) override;
@@ -132,6 +136,9 @@ class RemoteCas final : public BlobSource {
   absl::StatusOr<Abilities> Learn(Tries& tries) ABSL_LOCKS_EXCLUDED(mu_);
   absl::StatusOr<Abilities> AskAbilities(Tries& tries);
   absl::StatusOr<std::vector<Digest>> FindMissingNow(
+      absl::Span<const Digest> digests);
+  // Of so few that one message holds them.
+  absl::StatusOr<std::vector<Digest>> AskMissing(
       absl::Span<const Digest> digests);
   void FetchBatches(absl::Span<const Digest> digests, Batch& batch);
   absl::Status FetchWhole(const Digest& digest, Batch& batch);

@@ -27,6 +27,9 @@ grpc::ChannelArguments Arguments(const RemoteAddress& address) {
   grpc::ChannelArguments arguments;
   arguments.SetUserAgentPrefix("casement");
   arguments.SetMaxReceiveMessageSize(kMessageBytesMax);
+  // gRPC begins with 64 KiB a round trip and finds out slowly that it can have
+  // more.
+  arguments.SetInt(GRPC_ARG_HTTP2_STREAM_LOOKAHEAD_BYTES, 4 << 20);
   // Connections of their own instead of one for all channels.
   arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);

@@ -1,4 +1,4 @@
-// The connections to a remote: made when first used, and again when they break,
+// The connections to a remote: made when first wanted, and again when they break,
 // within about a second of the remote's return.
 //
 // Thread safe. The process' environment has no say in them (no proxy).

@@ -111,10 +111,8 @@ void BlobFetcher::Want(const Digest& digest, int64_t upto, Done done) {
   {
     MutexLock lock(mu_);
     if (!is_stopped_) {
-      Job& job = jobs_[digest];
-      if (!job.is_running && !job.is_wanted) wanted_queue_.push_back(digest);
-      job.is_wanted = true;
-      work_.NotifyAll();
+      Job& job = WantLocked(digest);
+      work_.NotifyOne();
       if (upto == digest.size_bytes() || job.arriving == nullptr ||
           !job.arriving->Has(upto)) {
         job.waiters.push_back({std::move(done), upto});
@@ -127,10 +125,26 @@ void BlobFetcher::Want(const Digest& digest, int64_t upto, Done done) {
   done(now);
 }
 
+BlobFetcher::Job& BlobFetcher::WantLocked(const Digest& digest) {
+  Job& job = jobs_[digest];
+  if (!job.is_running && !job.is_wanted) wanted_queue_.push_back(digest);
+  job.is_wanted = true;
+  return job;
+}
+
 absl::Status BlobFetcher::FetchAll(absl::Span<const Digest> digests) {
+  const std::vector<Digest> absent = store_.Missing(digests);
   BlobAnswers answers;
-  for (const Digest& digest : store_.Missing(digests)) {
-    Want(digest, answers.For(digest));
+  {
+    // All at once, so that they travel together.
+    MutexLock lock(mu_);
+    if (is_stopped_) return Stopped();
+    for (const Digest& digest : absent) {
+      WantLocked(digest).waiters.push_back(
+          {answers.For(digest), digest.size_bytes()});
+    }
+    waiting_ += static_cast<int64_t>(absent.size());
+    work_.NotifyAll();
   }
   return answers.Wait();
 }
@@ -206,7 +220,7 @@ void BlobFetcher::Work() {
     if (!is_ahead) continue;
     MutexLock lock(mu_);
     --running_ahead_;
-    work_.NotifyAll();
+    work_.NotifyOne();
   }
 }
 

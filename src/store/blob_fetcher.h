@@ -41,10 +41,10 @@ namespace casement {
 class BlobFetcher {
  public:
   struct Options {
-    int threads = 16;
+    int threads = 64;
     // Blobs up to this size travel together, at most so many bytes of them.
     int64_t small_bytes = int64_t{256} << 10;
-    int64_t batch_bytes = int64_t{2} << 20;
+    int64_t batch_bytes = int64_t{512} << 10;
     // Blobs that are fetched ahead and wait for their turn; more are passed
     // over.
     size_t ahead_max = size_t{1} << 20;
@@ -110,6 +110,7 @@ class BlobFetcher {
   };
 
   void Work();
+  Job& WantLocked(const Digest& digest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // What to get next: one large blob or some small ones.
   std::vector<Digest> TakeLocked(bool& is_ahead)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);

@@ -91,7 +91,7 @@ void BlobSender::Want(const Digest& digest, Done done) {
       if (!is_new) return;
       job.number = next_number_++;
       unasked_.push_back(digest);
-      work_.NotifyAll();
+      work_.NotifyOne();
       return;
     }
   }

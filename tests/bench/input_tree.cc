@@ -157,10 +157,12 @@ std::string TreeFileName(int number) {
                          number % kFilesInDirectory);
 }
 
-void MakeTree(const std::string& top, int files, int bytes) {
+void MakeTree(const std::string& top, int files,
+              const std::vector<int>& sizes) {
   for (int i = 0; i < files; ++i) {
     const fs::path path = fs::path(top) / TreeFileName(i);
     if (i % kFilesInDirectory == 0) fs::create_directories(path.parent_path());
+    const int bytes = sizes[static_cast<size_t>(i) % sizes.size()];
     WriteFile(path, absl::StrFormat("%-*d", bytes, i));
   }
 }

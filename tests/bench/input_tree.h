@@ -28,8 +28,10 @@ struct InputTree {
 // Everything below a directory. Ends the program if it cannot be read.
 InputTree ScanTree(const std::string& top);
 
-// `files` files of so many bytes, 50 in a directory: d0000/f00.h...
-void MakeTree(const std::string& top, int files, int bytes = 100);
+// `files` files, 50 in a directory: d0000/f00.h... Their sizes are these, over
+// and over, but at least the digits of a number.
+void MakeTree(const std::string& top, int files,
+              const std::vector<int>& sizes = {100});
 // How the `number`th of them is called.
 std::string TreeFileName(int number);
 

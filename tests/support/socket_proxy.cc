@@ -5,6 +5,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <deque>
 #include <stdexcept>
@@ -16,7 +17,7 @@ namespace casement {
 namespace {
 
 // How soon a change of what the proxy does is noticed.
-constexpr int kLookMs = 5;
+constexpr absl::Duration kLook = absl::Milliseconds(5);
 // In one direction; more waits in the socket.
 constexpr size_t kBytesUnderWay = 64 << 20;
 
@@ -45,9 +46,10 @@ bool SendAll(int fd, const std::string& bytes) {
   return true;
 }
 
-bool IsReadable(int fd, int timeout_ms) {
+bool IsReadable(int fd, absl::Duration timeout) {
   pollfd wanted = {.fd = fd, .events = POLLIN, .revents = 0};
-  return poll(&wanted, 1, timeout_ms) > 0;
+  const timespec time = absl::ToTimespec(timeout);
+  return ppoll(&wanted, 1, &time, nullptr) > 0;
 }
 
 }  // namespace
@@ -88,7 +90,7 @@ void SocketProxy::Cut() {
 
 void SocketProxy::Accept() {
   while (!is_ending_) {
-    if (!IsReadable(listener_.get(), kLookMs)) continue;
+    if (!IsReadable(listener_.get(), kLook)) continue;
     const auto connection = std::make_shared<Connection>();
     connection->client =
         UniqueFd(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
@@ -120,8 +122,15 @@ void SocketProxy::Pass(const ConnectionPtr& connection, bool to_server) {
   bool is_over = false;
   std::string buffer(256 << 10, '\0');
   while (!is_ending_ && !(is_over && under_way.empty())) {
+    absl::Duration left = kLook;
+    if (!under_way.empty() && !is_blocked_) {
+      left = std::clamp(under_way.front().due - absl::Now(),
+                        absl::ZeroDuration(), kLook);
+    }
     const bool may_read = !is_over && bytes < kBytesUnderWay;
-    if (may_read && IsReadable(from, under_way.empty() ? kLookMs : 0)) {
+    if (!may_read) {
+      absl::SleepFor(left);
+    } else if (IsReadable(from, left)) {
       const ssize_t got = recv(from, buffer.data(), buffer.size(), 0);
       if (got <= 0) {
         is_over = true;
@@ -131,9 +140,8 @@ void SocketProxy::Pass(const ConnectionPtr& connection, bool to_server) {
                              buffer.substr(0, static_cast<size_t>(got))});
       }
     }
-    if (under_way.empty()) continue;
-    if (is_blocked_ || under_way.front().due > absl::Now()) {
-      absl::SleepFor(absl::Microseconds(200));
+    if (under_way.empty() || is_blocked_ ||
+        under_way.front().due > absl::Now()) {
       continue;
     }
     if (!SendAll(to, under_way.front().bytes)) break;

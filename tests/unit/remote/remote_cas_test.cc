@@ -159,6 +159,27 @@ TEST_P(RemoteCasTest, FindsWhatIsMissingInTheOrderGivenEachOnce) {
   EXPECT_THAT(*remote_->FindMissing({}), IsEmpty());
 }
 
+TEST_P(RemoteCasTest, FindsWhatIsMissingOfMoreThanAMessageHolds) {
+  std::vector<Digest> asked;
+  std::vector<Digest> expected;
+  for (int i = 0; i < 50'000; ++i) {
+    const std::string bytes = absl::StrCat("blob ", i);
+    asked.push_back(i % 1000 == 0 ? PutNow(bytes) : Digest::Of(bytes));
+    if (i % 1000 != 0) expected.push_back(asked.back());
+  }
+  const auto missing = remote_->FindMissing(asked);
+  ASSERT_TRUE(missing.ok()) << missing.status();
+  EXPECT_TRUE(*missing == expected);
+  EXPECT_EQ(remote_->GetStats().Calls(Kind::kFindMissing, Result::kOk), 1);
+}
+
+TEST_P(RemoteCasTest, OnceConnectedItAsksNoMoreWhatTheRemoteCan) {
+  EXPECT_EQ(remote_->Connect(), absl::OkStatus());
+  EXPECT_EQ(remote_->GetStats().Calls(Kind::kCapabilities, Result::kOk), 1);
+  EXPECT_EQ(Send("bytes"), absl::OkStatus());
+  EXPECT_EQ(remote_->GetStats().Calls(Kind::kCapabilities, Result::kOk), 1);
+}
+
 TEST_P(RemoteCasTest, FetchesSmallBlobsTogetherAndAnswersEachOnce) {
   std::map<Digest, std::string> blobs;
   std::vector<Digest> digests;

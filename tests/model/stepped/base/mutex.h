@@ -93,6 +93,7 @@ class CondVar {
     mu.Lock();
     return is_notified;
   }
+  void NotifyOne() { NotifyAll(); }
   void NotifyAll() {
     cv_.notify_all();
     Scheduler::Wake(this);
