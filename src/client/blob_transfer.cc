@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "model/digest_message.h"
 #include "model/hasher.h"
+#include "model/resource_name.h"
 #include "proto/grpc_status.h"
 
 namespace casement {
@@ -23,15 +24,6 @@ using google::bytestream::WriteResponse;
 
 // Large enough for gRPC's cost per message to vanish.
 constexpr int64_t kPieceBytes = int64_t{512} << 10;
-
-std::string ResourceName(const Digest& digest) {
-  return absl::StrCat("blobs/", digest.HexHash(), "/", digest.size_bytes());
-}
-
-// REv2 wants a UUID that no other upload has. Uploads here do not resume, so
-// nobody looks at it.
-constexpr absl::string_view kUploadPrefix =
-    "uploads/00000000-0000-4000-8000-000000000000/";
 
 absl::Status Changed(absl::string_view path) {
   return absl::AbortedError(absl::StrCat(path, ": changed while it was read"));
@@ -86,7 +78,7 @@ absl::Status BlobTransfer::SendBatch(std::vector<Small> blobs) {
 
 absl::Status BlobTransfer::Send(const Digest& digest, const Source& source) {
   WriteRequest request;
-  request.set_resource_name(absl::StrCat(kUploadPrefix, ResourceName(digest)));
+  request.set_resource_name(WriteName({.digest = digest}));
   WriteResponse response;
   grpc::ClientContext context;
   const std::unique_ptr<grpc::ClientWriter<WriteRequest>> writer =
@@ -143,7 +135,7 @@ absl::Status BlobTransfer::SendFile(const Digest& digest, int fd,
 
 absl::Status BlobTransfer::Receive(const Digest& digest, const Sink& sink) {
   ReadRequest request;
-  request.set_resource_name(ResourceName(digest));
+  request.set_resource_name(ReadName({.digest = digest}));
   ReadResponse response;
   grpc::ClientContext context;
   const std::unique_ptr<grpc::ClientReader<ReadResponse>> reader =

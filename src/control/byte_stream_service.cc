@@ -12,7 +12,7 @@
 #include "base/status.h"
 #include "control/missing_blob.h"
 #include "control/request_limits.h"
-#include "control/resource_name.h"
+#include "model/resource_name.h"
 #include "proto/grpc_status.h"
 
 namespace casement {

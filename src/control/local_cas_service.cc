@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/cleanup/cleanup.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
@@ -177,28 +178,6 @@ absl::Status SetFile(const Output& output, Response& response) {
 
 }  // namespace
 
-void LocalCasService::EndStages() {
-  MutexLock lock(mu_);
-  is_ending_ = true;
-  for (grpc::ServerContext* context : contexts_) context->TryCancel();
-}
-
-absl::Status LocalCasService::Enter(grpc::ServerContext* context) {
-  MutexLock lock(mu_);
-  if (contexts_.size() >= options_.stages_max) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("too many stages: ", options_.stages_max, " are open"));
-  }
-  contexts_.insert(context);
-  if (is_ending_) context->TryCancel();
-  return absl::OkStatus();
-}
-
-void LocalCasService::Leave(grpc::ServerContext* context) {
-  MutexLock lock(mu_);
-  contexts_.erase(context);
-}
-
 grpc::Status LocalCasService::GetLocalServerDetails(
     grpc::ServerContext*, const local_cas::GetLocalServerDetailsRequest*,
     local_cas::LocalServerDetails* response) {
@@ -348,15 +327,16 @@ grpc::Status LocalCasService::StageTree(grpc::ServerContext* context,
                                         StageStream* stream) {
   const absl::StatusOr<Peer> peer = PeerOfConnection(context->peer());
   if (!peer.ok()) return ToGrpc(peer.status());
-  if (const absl::Status entered = Enter(context); !entered.ok()) {
-    return ToGrpc(entered);
+  if (!open_stages_.Add(context)) {
+    return ToGrpc(absl::ResourceExhaustedError(
+        absl::StrCat("too many stages: ", options_.stages_max, " are open")));
   }
   local_cas::StageTreeRequest request;
   const absl::Status staged =
       stream->Read(&request)
           ? Stage(*peer, request, *stream)
           : absl::InvalidArgumentError("stage: no request came");
-  Leave(context);
+  open_stages_.Remove(context);
   if (staged.ok()) stream->Write(local_cas::StageTreeResponse());
   return ToGrpc(staged);
 }

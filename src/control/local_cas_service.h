@@ -6,9 +6,8 @@
 #include <functional>
 #include <string>
 
-#include "absl/container/flat_hash_set.h"
-#include "base/mutex.h"
 #include "build/buildgrid/local_cas.grpc.pb.h"
+#include "control/open_streams.h"
 #include "control/peer.h"
 #include "control/stages.h"
 #include "store/blob_fetcher.h"
@@ -38,10 +37,11 @@ class LocalCasService final
       : store_(store),
         directories_(directories),
         sandboxes_(sandboxes),
-        options_(std::move(options)) {}
+        options_(std::move(options)),
+        open_stages_(options_.stages_max) {}
 
   // Ends all stages; later ones end at once.
-  void EndStages();
+  void EndStages() { open_stages_.End(); }
 
   grpc::Status GetLocalServerDetails(
       grpc::ServerContext* context,
@@ -91,9 +91,6 @@ class LocalCasService final
   using StageStream = grpc::ServerReaderWriter<local_cas::StageTreeResponse,
                                                local_cas::StageTreeRequest>;
 
-  // ResourceExhausted past the limit.
-  absl::Status Enter(grpc::ServerContext* context);
-  void Leave(grpc::ServerContext* context);
   absl::Status Stage(const Peer& peer,
                      const local_cas::StageTreeRequest& request,
                      StageStream& stream);
@@ -124,9 +121,7 @@ class LocalCasService final
   SandboxTable& sandboxes_;
   const Options options_;
   Stages stages_;
-  Mutex mu_;
-  absl::flat_hash_set<grpc::ServerContext*> contexts_ ABSL_GUARDED_BY(mu_);
-  bool is_ending_ ABSL_GUARDED_BY(mu_) = false;
+  OpenStreams open_stages_;
 };
 
 }  // namespace casement

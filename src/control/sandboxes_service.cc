@@ -372,11 +372,7 @@ grpc::Status SandboxesService::Session(
     grpc::ServerReaderWriter<v1::SessionResponse, v1::SessionRequest>* stream) {
   const absl::StatusOr<std::string> id = sessions_.Start();
   if (!id.ok()) return ToGrpc(id.status());
-  {
-    MutexLock lock(mu_);
-    contexts_.insert(context);
-    if (is_ending_) context->TryCancel();
-  }
+  open_sessions_.Add(context);
   v1::SessionResponse response;
   response.set_session_id(*id);
   stream->Write(response);
@@ -384,20 +380,11 @@ grpc::Status SandboxesService::Session(
   v1::SessionRequest request;
   while (stream->Read(&request)) {
   }
-  {
-    MutexLock lock(mu_);
-    contexts_.erase(context);
-  }
+  open_sessions_.Remove(context);
   for (const std::string& sandbox : sessions_.End(*id)) {
     End(sandbox, /*stash=*/false).IgnoreError();
   }
   return grpc::Status::OK;
-}
-
-void SandboxesService::EndSessions() {
-  MutexLock lock(mu_);
-  is_ending_ = true;
-  for (grpc::ServerContext* context : contexts_) context->TryCancel();
 }
 
 }  // namespace casement

@@ -5,11 +5,12 @@
 #include <string>
 
 #include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/strings/string_view.h"
+#include "base/mutex.h"
 #include "casement/v1/sandboxes.grpc.pb.h"
 #include "control/cgroup.h"
+#include "control/open_streams.h"
 #include "control/peer.h"
 #include "control/sessions.h"
 #include "store/blob_sender.h"
@@ -44,7 +45,7 @@ class SandboxesService final : public v1::Sandboxes::Service {
       override;
 
   // Ends every session, so that the server can stop.
-  void EndSessions();
+  void EndSessions() { open_sessions_.End(); }
 
  private:
   absl::StatusOr<SandboxInfo> CreateFor(const Peer& peer,
@@ -60,10 +61,8 @@ class SandboxesService final : public v1::Sandboxes::Service {
   SandboxTable& table_;
   Sessions& sessions_;
   BlobSender* const sender_;
+  OpenStreams open_sessions_;  // `sessions_` has a limit.
   Mutex mu_;
-  // Of the open sessions.
-  absl::flat_hash_set<grpc::ServerContext*> contexts_ ABSL_GUARDED_BY(mu_);
-  bool is_ending_ ABSL_GUARDED_BY(mu_) = false;
   // Of live sandboxes, by name.
   absl::flat_hash_map<std::string, Cgroup> cgroups_ ABSL_GUARDED_BY(mu_);
 };

@@ -3,13 +3,10 @@
 #include <grpcpp/completion_queue.h>
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <memory>
 #include <optional>
-#include <random>
 
-#include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "base/compression.h"
 #include "base/status.h"
@@ -25,20 +22,6 @@ using google::bytestream::WriteResponse;
 
 // Large enough for gRPC's cost per message to vanish.
 constexpr int64_t kPieceBytes = int64_t{512} << 10;
-
-// A random one: version 4 of RFC 4122.
-std::string NewUuid() {
-  std::random_device random;
-  std::array<char, 16> bytes;
-  for (char& byte : bytes) byte = static_cast<char>(random());
-  bytes[6] = static_cast<char>((bytes[6] & 0x0f) | 0x40);
-  bytes[8] = static_cast<char>((bytes[8] & 0x3f) | 0x80);
-  const std::string hex = absl::BytesToHexString({bytes.data(), bytes.size()});
-  const absl::string_view all = hex;
-  return absl::StrCat(all.substr(0, 8), "-", all.substr(8, 4), "-",
-                      all.substr(12, 4), "-", all.substr(16, 4), "-",
-                      all.substr(20));
-}
 
 // A call's operations, which are waited for one at a time, each for so long at
 // most. gRPC's synchronous streams know only a deadline for all of a call.
@@ -84,21 +67,7 @@ class Operations {
   bool has_timed_out_ = false;
 };
 
-std::string BlobsPart(const BlobStreamName& name) {
-  return absl::StrCat(name.is_zstd ? "compressed-blobs/zstd/" : "blobs/",
-                      name.digest.HexHash(), "/", name.digest.size_bytes());
-}
-
 }  // namespace
-
-std::string BlobStreamName::ToRead() const {
-  return absl::StrCat(instance, instance.empty() ? "" : "/", BlobsPart(*this));
-}
-
-std::string BlobStreamName::ToWrite() const {
-  return absl::StrCat(instance, instance.empty() ? "" : "/", "uploads/",
-                      NewUuid(), "/", BlobsPart(*this));
-}
 
 absl::Status IncomingBlob::Fetch(RemoteCalls& calls, Tries& tries) {
   for (;;) {
@@ -121,7 +90,7 @@ absl::Status IncomingBlob::Fetch(RemoteCalls& calls, Tries& tries) {
 absl::Status IncomingBlob::FetchOnce(grpc::ClientContext& context,
                                      RemoteServices& remote, Tries& tries) {
   ReadRequest request;
-  request.set_resource_name(name_.ToRead());
+  request.set_resource_name(ReadName(name_, instance_));
   // Of the blob, compressed or not (REv2).
   request.set_read_offset(offset_);
   std::optional<ZstdDecompressor> zstd;
@@ -210,7 +179,7 @@ absl::Status OutgoingBlob::Resume(RemoteCalls& calls, Tries& tries) {
       return asked;
     }
   }
-  resource_ = name_.ToWrite();
+  resource_ = WriteName(name_, instance_);
   return absl::OkStatus();
 }
 

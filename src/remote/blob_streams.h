@@ -13,28 +13,19 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
-#include "casement/digest.h"
+#include "model/resource_name.h"
 #include "remote/remote_calls.h"
 #include "remote/tries.h"
 #include "store/blob_source.h"
 
 namespace casement {
 
-// What a blob is called, and how its bytes travel.
-struct BlobStreamName {
-  absl::string_view instance;
-  Digest digest;
-  bool is_zstd = false;
-
-  std::string ToRead() const;
-  // Another one each time: REv2 wants a UUID that no other upload has.
-  std::string ToWrite() const;
-};
-
 class IncomingBlob {
  public:
-  IncomingBlob(const BlobStreamName& name, BlobSource::Sink sink)
-      : name_(name), sink_(sink) {}
+  // `instance` is the remote's; it stays where it is.
+  IncomingBlob(const ResourceName& name, absl::string_view instance,
+               BlobSource::Sink sink)
+      : name_(name), instance_(instance), sink_(sink) {}
 
   // DataLoss if it is not as long as its digest says.
   absl::Status Fetch(RemoteCalls& calls, Tries& tries);
@@ -47,7 +38,8 @@ class IncomingBlob {
                          Tries& tries);
   absl::Status Deliver(absl::string_view piece, Tries& tries);
 
-  const BlobStreamName name_;
+  const ResourceName name_;
+  const absl::string_view instance_;
   const BlobSource::Sink sink_;
   int64_t offset_ = 0;
   absl::Status sink_status_;
@@ -55,8 +47,9 @@ class IncomingBlob {
 
 class OutgoingBlob {
  public:
-  OutgoingBlob(const BlobStreamName& name, BlobSource::Read read)
-      : name_(name), read_(read) {}
+  OutgoingBlob(const ResourceName& name, absl::string_view instance,
+               BlobSource::Read read)
+      : name_(name), instance_(instance), read_(read) {}
 
   absl::Status Send(RemoteCalls& calls, Tries& tries);
   // Whether the error is `read`'s own.
@@ -74,7 +67,8 @@ class OutgoingBlob {
   absl::StatusOr<std::string> ReadPiece();
   void Sent(int64_t bytes, Tries& tries);
 
-  const BlobStreamName name_;
+  const ResourceName name_;
+  const absl::string_view instance_;
   const BlobSource::Read read_;
   std::string resource_;    // Of the upload under way; empty before.
   int64_t offset_ = 0;      // What the next stream begins at.

@@ -391,10 +391,9 @@ absl::Status RemoteCas::FetchWhole(const Digest& digest, Batch& batch) {
     absl::StrAppend(&bytes, piece);
     return absl::OkStatus();
   };
-  const BlobStreamName name = {.instance = options_.address.instance(),
-                               .digest = digest};
+  IncomingBlob blob({.digest = digest}, options_.address.instance(), append);
   Tries tries = calls_.NewTries();
-  const absl::Status fetched = IncomingBlob(name, append).Fetch(calls_, tries);
+  const absl::Status fetched = blob.Fetch(calls_, tries);
   if (fetched.ok()) {
     batch.Answer(digest, absl::string_view(bytes));
   } else {
@@ -412,10 +411,9 @@ absl::Status RemoteCas::Fetch(const Digest& digest, Sink sink) {
   const absl::StatusOr<Abilities> abilities = Learn(tries);
   bool is_sinks = false;
   if (abilities.ok()) {
-    IncomingBlob blob({.instance = options_.address.instance(),
-                       .digest = digest,
-                       .is_zstd = TravelsInZstd(digest, *abilities)},
-                      sink);
+    IncomingBlob blob(
+        {.digest = digest, .is_zstd = TravelsInZstd(digest, *abilities)},
+        options_.address.instance(), sink);
     fetched = blob.Fetch(calls_, tries);
     is_sinks = blob.is_sinks();
     fetched_bytes_.fetch_add(blob.bytes(), std::memory_order_relaxed);
@@ -462,8 +460,8 @@ absl::Status RemoteCas::SendWhole(const SmallBlob& blob) {
   const auto read = [&blob](int64_t offset) {
     return absl::string_view(blob.bytes).substr(static_cast<size_t>(offset));
   };
-  OutgoingBlob outgoing(
-      {.instance = options_.address.instance(), .digest = blob.digest}, read);
+  OutgoingBlob outgoing({.digest = blob.digest}, options_.address.instance(),
+                        read);
   Tries tries = calls_.NewTries();
   absl::Status sent = outgoing.Send(calls_, tries);
   sent_bytes_.fetch_add(outgoing.bytes(), std::memory_order_relaxed);
@@ -507,10 +505,8 @@ absl::Status RemoteCas::SendNow(const Digest& digest, Read read,
         [&sent](const Digest&, const absl::Status& status) { sent = status; }));
     return sent;
   }
-  OutgoingBlob blob({.instance = options_.address.instance(),
-                     .digest = digest,
-                     .is_zstd = is_zstd},
-                    read);
+  OutgoingBlob blob({.digest = digest, .is_zstd = is_zstd},
+                    options_.address.instance(), read);
   absl::Status sent = blob.Send(calls_, tries);
   is_readers = blob.is_readers();
   sent_bytes_.fetch_add(blob.bytes(), std::memory_order_relaxed);

@@ -1,5 +1,5 @@
-// The connections to a remote: made when first wanted, and again when they break,
-// within about a second of the remote's return.
+// The connections to a remote: made when first wanted, and again when they
+// break, within about a second of the remote's return.
 //
 // Thread safe. The process' environment has no say in them (no proxy).
 #ifndef CASEMENT_REMOTE_REMOTE_CHANNELS_H_

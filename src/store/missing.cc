@@ -16,6 +16,7 @@
 #include "base/status.h"
 #include "casement/digest.h"
 #include "google/rpc/error_details.pb.h"
+#include "model/resource_name.h"
 
 namespace casement {
 namespace {
@@ -71,8 +72,7 @@ void AddMissing(absl::Span<const Digest> missing, absl::Status& status) {
     google::rpc::PreconditionFailure::Violation& violation =
         *failure.add_violations();
     violation.set_type("MISSING");
-    violation.set_subject(
-        absl::StrCat("blobs/", digest.HexHash(), "/", digest.size_bytes()));
+    violation.set_subject(ReadName({.digest = digest}));
   }
   std::string payload;
   CASEMENT_CHECK(failure.SerializeToString(&payload));

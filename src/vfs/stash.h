@@ -39,7 +39,7 @@ class Stashes {
  public:
   struct Options {
     int64_t stashes_max = 256;
-    // That the kernel knows, in all stashes together: about 500 bytes each.
+    // That the kernel knows, in all stashes together: about 250 bytes each.
     int64_t nodes_max = 2'000'000;
   };
   explicit Stashes(Options options) : options_(options) {}

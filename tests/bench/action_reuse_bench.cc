@@ -136,14 +136,12 @@ class Project {
   // Takes a source out of the tree; keeps it if it needs nothing that the
   // build makes.
   void TakeSource(const fs::path& path) {
-    const std::string first = *path.begin();
     fs::remove(fs::path(top_) / path);
-    const std::string folder = path.parent_path().filename();
-    const bool plain = folder == "base" || folder == "model" ||
-                       folder == "store" || folder == "vfs" || folder == "cli";
-    if (plain && (first == "src" || folder != "cli") && !NeedsBuild(path)) {
-      sources_.push_back(path);
-    }
+    const std::string folder = path.parent_path();
+    const bool plain = folder == "src/base" || folder == "src/model" ||
+                       folder == "src/store" || folder == "src/vfs" ||
+                       folder == "src/cli";
+    if (plain && !NeedsBuild(path)) sources_.push_back(path);
   }
 
   // Whether a file includes, at whatever remove, what protoc makes.

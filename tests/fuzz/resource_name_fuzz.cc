@@ -5,7 +5,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
-#include "control/resource_name.h"
+#include "model/resource_name.h"
 
 namespace casement {
 namespace {

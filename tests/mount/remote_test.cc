@@ -17,6 +17,7 @@
 #include <thread>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/clock.h"
 #include "base/unique_fd.h"
@@ -352,6 +353,27 @@ TEST_P(Remote, GoneItIsAnErrorAndBackItServes) {
   EXPECT_TRUE(TryCreate(root).ok());  // Its Directories are here.
   proxy_.Mend();
   EXPECT_EQ(ReadFile(path + "/0"), BytesOf(0, 100));
+}
+
+TEST_P(Remote, GoneAtTheStartItIsSaidAndBackItServes) {
+  EXPECT_EQ(host_.Stop(), 0);
+  proxy_.Cut();
+  host_.Start();
+  while (!absl::StrContains(host_.log(), "/proxy: connecting: ")) {
+    absl::SleepFor(absl::Milliseconds(20));
+  }
+  proxy_.Mend();
+  EXPECT_EQ(ReadFile(Create(PutTree(3)) + "/0"), BytesOf(0, 100));
+}
+
+TEST_P(Remote, TheDaemonEndsThoughItDoesNotGetThrough) {
+  EXPECT_EQ(host_.Stop(), 0);
+  proxy_.Block();
+  host_.SetArguments({"--remote",
+                      absl::StrCat("unix:", cluster_.folder(), "/proxy"),
+                      "--remote-timeout", "600"});
+  host_.Start();
+  EXPECT_EQ(host_.Stop(), 0);
 }
 
 // G9

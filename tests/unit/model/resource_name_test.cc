@@ -1,4 +1,4 @@
-#include "control/resource_name.h"
+#include "model/resource_name.h"
 
 #include <string>
 
@@ -67,6 +67,29 @@ TEST(ResourceName, OfAnotherKindIsInvalid) {
   EXPECT_FALSE(ParseWriteName(Blob()).ok());
   EXPECT_FALSE(ParseWriteName(absl::StrCat("uploads//", Blob())).ok());
   EXPECT_FALSE(ParseWriteName(absl::StrCat("uploads/u/v/", Blob())).ok());
+}
+
+TEST(ResourceName, IsParsedAsItWasMade) {
+  for (const char* const instance : {"", "main", "a/b"}) {
+    for (const bool is_zstd : {false, true}) {
+      const ResourceName blob = {.digest = Digest::Of("hello"),
+                                 .is_zstd = is_zstd};
+      const auto read = ParseReadName(ReadName(blob, instance));
+      ASSERT_TRUE(read.ok()) << read.status();
+      EXPECT_EQ(read->digest, blob.digest);
+      EXPECT_EQ(read->is_zstd, is_zstd);
+      const auto written = ParseWriteName(WriteName(blob, instance));
+      ASSERT_TRUE(written.ok()) << written.status();
+      EXPECT_EQ(written->digest, blob.digest);
+      EXPECT_EQ(written->is_zstd, is_zstd);
+    }
+  }
+  EXPECT_EQ(ReadName({.digest = Digest::Of("hello")}), Blob());
+}
+
+TEST(ResourceName, NoTwoUploadsHaveTheSame) {
+  const ResourceName blob = {.digest = Digest::Of("hello")};
+  EXPECT_NE(WriteName(blob), WriteName(blob));
 }
 
 TEST(ResourceName, OfTooManyBytesIsInvalid) {

@@ -1,6 +1,8 @@
-#include "control/resource_name.h"
+#include "model/resource_name.h"
 
 #include <algorithm>
+#include <array>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -48,6 +50,24 @@ absl::StatusOr<ResourceName> NameFrom(absl::string_view name, Place blobs) {
   return ResourceName{.digest = *digest, .is_zstd = is_compressed};
 }
 
+// A random one: version 4 of RFC 4122.
+std::string NewUuid() {
+  std::random_device random;
+  std::array<char, 16> bytes;
+  for (char& byte : bytes) byte = static_cast<char>(random());
+  bytes[6] = static_cast<char>((bytes[6] & 0x0f) | 0x40);
+  bytes[8] = static_cast<char>((bytes[8] & 0x3f) | 0x80);
+  const std::string hex = absl::BytesToHexString({bytes.data(), bytes.size()});
+  const absl::string_view all = hex;
+  return absl::StrCat(all.substr(0, 8), "-", all.substr(8, 4), "-",
+                      all.substr(12, 4), "-", all.substr(16, 4), "-",
+                      all.substr(20));
+}
+
+std::string Prefix(absl::string_view instance) {
+  return instance.empty() ? "" : absl::StrCat(instance, "/");
+}
+
 }  // namespace
 
 absl::StatusOr<ResourceName> ParseReadName(absl::string_view name) {
@@ -75,6 +95,17 @@ absl::StatusOr<ResourceName> ParseWriteName(absl::string_view name) {
                      "with compressed-blobs/zstd");
   }
   return NameFrom(name, uploads + 2);
+}
+
+std::string ReadName(const ResourceName& blob, absl::string_view instance) {
+  return absl::StrCat(Prefix(instance),
+                      blob.is_zstd ? "compressed-blobs/zstd/" : "blobs/",
+                      blob.digest.HexHash(), "/", blob.digest.size_bytes());
+}
+
+std::string WriteName(const ResourceName& blob, absl::string_view instance) {
+  return absl::StrCat(Prefix(instance), "uploads/", NewUuid(), "/",
+                      ReadName(blob));
 }
 
 }  // namespace casement
