@@ -33,11 +33,11 @@ std::string Quote(absl::string_view text) {
 constexpr char kHexDigits[] = "0123456789abcdef";
 
 // Tables: nobody could foretell the branches that tell digits from letters.
-constexpr int8_t kNoHexDigit = -1;
-constexpr std::array<int8_t, 256> kHexValues = [] {
-  std::array<int8_t, 256> values = {};
+constexpr int kNoHexDigit = -1;
+constexpr std::array<int, 256> kHexValues = [] {
+  std::array<int, 256> values = {};
   values.fill(kNoHexDigit);
-  for (int8_t i = 0; i < 16; ++i) {
+  for (int i = 0; i < 16; ++i) {
     values[static_cast<unsigned char>(kHexDigits[i])] = i;
   }
   return values;
