@@ -6,7 +6,7 @@
 #include <atomic>
 #include <cstddef>
 #include <system_error>  // NOLINT
-#include <thread>  // NOLINT
+#include <thread>        // NOLINT
 #include <vector>
 
 #include "absl/status/status.h"
