@@ -276,16 +276,14 @@ absl::StatusOr<std::vector<Digest>> RemoteCas::FindMissingNow(
     }
   }
   if (wanted.empty()) return wanted;
-  {
-    Tries tries = calls_.NewTries();
-    RETURN_IF_ERROR(Learn(tries).status());
-  }
+  Tries tries = calls_.NewTries();
+  RETURN_IF_ERROR(Learn(tries).status());
   const size_t parts = (wanted.size() + kFindBlobsMax - 1) / kFindBlobsMax;
   std::vector<std::vector<Digest>> lacks(parts);
   RETURN_IF_ERROR(ParallelFor(parts, kFindCallsMax, [&](size_t part) {
     const auto asked = absl::MakeConstSpan(wanted).subspan(part * kFindBlobsMax,
                                                            kFindBlobsMax);
-    ASSIGN_OR_RETURN(lacks[part], AskMissing(asked));
+    ASSIGN_OR_RETURN(lacks[part], AskMissing(asked, tries));
     return absl::OkStatus();
   }));
   absl::flat_hash_set<Digest> missing;
@@ -301,25 +299,18 @@ absl::StatusOr<std::vector<Digest>> RemoteCas::FindMissingNow(
 }
 
 absl::StatusOr<std::vector<Digest>> RemoteCas::AskMissing(
-    absl::Span<const Digest> digests) {
+    absl::Span<const Digest> digests, Tries tries) {
   rev2::FindMissingBlobsRequest request;
   rev2::FindMissingBlobsResponse response;
   request.set_instance_name(options_.address.instance());
   for (const Digest& digest : digests) {
     SetMessage(digest, request.add_blob_digests());
   }
-  Tries tries = calls_.NewTries();
   RETURN_IF_ERROR(calls_.Ask(tries, [&](grpc::ClientContext& context,
                                         RemoteServices& remote) {
     return FromGrpc(remote.cas->FindMissingBlobs(&context, request, &response));
   }));
-  std::vector<Digest> missing;
-  for (const rev2::Digest& message : response.missing_blob_digests()) {
-    ASSIGN_OR_RETURN(const Digest digest,
-                     Digest::FromParts(message.hash(), message.size_bytes()));
-    missing.push_back(digest);
-  }
-  return missing;
+  return FromMessages(response.missing_blob_digests());
 }
 
 int64_t RemoteCas::small_bytes_max() const { return kBatchBytesMax; }

@@ -158,7 +158,7 @@ class Project {
         needs |= NeedsBuild(fs::path(folder) / parts[1]);
       }
     }
-    return needs_build_[path] = needs;
+    return known->second = needs;
   }
 
   const std::string top_;

@@ -80,6 +80,18 @@ class BlobFetcherPiecesTest : public BlobFetcherTest {
     return bytes.substr(0, *got);
   }
 
+  // Wrong bytes of a blob, of which the first 300,000 have come.
+  Digest BeginWrong() {
+    const Digest digest = Digest::Of(BytesOf(1, kLargeBytes));
+    source_.AddWrong(digest, BytesOf(2, kLargeBytes));
+    Start();
+    source_.PauseAfter(300'000);
+    Answer begin;
+    fetcher_->Want(digest, 100'000, begin.Done());
+    EXPECT_TRUE(begin.Wait().ok());
+    return digest;
+  }
+
   std::atomic<int> retracted_{0};
 };
 
@@ -112,15 +124,9 @@ TEST_F(BlobFetcherPiecesTest, WhatHasComeOfALargeBlobCanBeRead) {
 
 // G9
 TEST_F(BlobFetcherPiecesTest, ReadersOfWrongBytesAreToldOnceEach) {
-  const Digest digest = Digest::Of(BytesOf(1, kLargeBytes));
-  source_.AddWrong(digest, BytesOf(2, kLargeBytes));
-  Start();
-  source_.PauseAfter(300'000);
-  Answer begin;
+  const Digest digest = BeginWrong();
   Answer all;
-  fetcher_->Want(digest, 100'000, begin.Done());
   fetcher_->Want(digest, all.Done());
-  EXPECT_TRUE(begin.Wait().ok());
   for (const uint64_t reader : {1, 1, 2}) {
     EXPECT_NE(ReadArrived(digest, 0, 10, reader), std::nullopt);
   }
@@ -133,14 +139,8 @@ TEST_F(BlobFetcherPiecesTest, ReadersOfWrongBytesAreToldOnceEach) {
 
 // When nothing can be read from it any more and it is not in the store yet.
 TEST_F(BlobFetcherPiecesTest, WhoComesAfterTheLastPieceWaitsForTheResult) {
-  const Digest digest = Digest::Of(BytesOf(1, kLargeBytes));
-  source_.AddWrong(digest, BytesOf(2, kLargeBytes));
-  Start();
-  source_.PauseAfter(300'000);
-  Answer begin;
+  const Digest digest = BeginWrong();
   Answer late;
-  fetcher_->Want(digest, 100'000, begin.Done());
-  EXPECT_TRUE(begin.Wait().ok());
   std::string bytes(10, '-');
   fetcher_->ReadArrived(digest, 0, absl::MakeSpan(&bytes[0], 10), 1,
                         [&] { fetcher_->Want(digest, 10, late.Done()); });
