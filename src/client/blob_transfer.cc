@@ -47,10 +47,9 @@ absl::StatusOr<std::vector<Digest>> BlobTransfer::Missing(
     grpc::ClientContext context;
     RETURN_IF_ERROR(
         FromGrpc(cas_->FindMissingBlobs(&context, request, &response)));
-    for (const rev2::Digest& message : response.missing_blob_digests()) {
-      ASSIGN_OR_RETURN(const Digest digest, FromMessage(message));
-      missing.push_back(digest);
-    }
+    ASSIGN_OR_RETURN(const std::vector<Digest> some,
+                     FromMessages(response.missing_blob_digests()));
+    missing.insert(missing.end(), some.begin(), some.end());
   }
   return missing;
 }

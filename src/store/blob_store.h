@@ -454,7 +454,7 @@ class BlobStore {
 
   // blob_store_verify.cc
   class Verification;
-  void VerifySome(Verification& verification);
+  absl::Status VerifySome(Verification& verification);
   absl::Status VerifyBlob(const Digest& digest, Verification& verification);
   // Whether the file is the blob; errors are for what says nothing of it.
   absl::StatusOr<bool> Rehash(int fd, const Digest& digest,

@@ -10,7 +10,6 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>  // NOLINT
 #include <utility>
 #include <vector>
 
@@ -23,6 +22,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "base/mutex.h"
+#include "base/parallel.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "casement/digest.h"
@@ -90,26 +90,25 @@ class BlobStore::Verification {
     if (options_.progress) options_.progress(report_.bytes, bytes_in_all_);
   }
 
-  // The next blobs to look at; none at the end, or after an error.
+  // The next blobs to look at; none at the end, or after End().
   std::vector<Listed> Next(const BlobStore& store) {
     MutexLock lock(mu_);
-    if (!status_.ok()) return {};
+    if (is_over_) return {};
     std::vector<Listed> blobs = store.List(position_, kBlobsAtOnce);
     if (!blobs.empty()) position_ = blobs.back().position + 1;
     while (!blobs.empty() && blobs.back().position >= end_) blobs.pop_back();
     return blobs;
   }
-  void Fail(const absl::Status& status) {
+  void End() {
     MutexLock lock(mu_);
-    status_.Update(status);
+    is_over_ = true;
   }
   void Report(const std::function<void(VerifyReport&)>& add) {
     MutexLock lock(mu_);
     add(report_);
   }
-  absl::StatusOr<VerifyReport> Finish() {
+  VerifyReport Finish() {
     MutexLock lock(mu_);
-    if (!status_.ok()) return status_;
     std::sort(report_.damaged.begin(), report_.damaged.end());
     return std::move(report_);
   }
@@ -124,7 +123,7 @@ class BlobStore::Verification {
   Mutex mu_;
   uint64_t position_ ABSL_GUARDED_BY(mu_) = 0;
   VerifyReport report_ ABSL_GUARDED_BY(mu_);
-  absl::Status status_ ABSL_GUARDED_BY(mu_);
+  bool is_over_ ABSL_GUARDED_BY(mu_) = false;
 };
 
 absl::StatusOr<BlobStore::VerifyReport> BlobStore::Verify(
@@ -143,26 +142,22 @@ absl::StatusOr<BlobStore::VerifyReport> BlobStore::Verify(
   }
   Verification verification(options, *this,
                             quarantine.has_value() ? &*quarantine : nullptr);
-  std::vector<std::thread> threads;
-  for (int i = 1; i < kThreads; ++i) {
-    threads.emplace_back([&] { VerifySome(verification); });
-  }
-  VerifySome(verification);
-  for (std::thread& thread : threads) thread.join();
-  ASSIGN_OR_RETURN(VerifyReport report, verification.Finish());
+  RETURN_IF_ERROR(ParallelFor(kThreads, kThreads, [&](size_t) {
+    absl::Status status = VerifySome(verification);
+    if (!status.ok()) verification.End();
+    return status;
+  }));
+  VerifyReport report = verification.Finish();
   RETURN_IF_ERROR(CompareLedger(report));
   return report;
 }
 
-void BlobStore::VerifySome(Verification& verification) {
+absl::Status BlobStore::VerifySome(Verification& verification) {
   for (;;) {
     const std::vector<Listed> blobs = verification.Next(*this);
-    if (blobs.empty()) return;
+    if (blobs.empty()) return absl::OkStatus();
     for (const Listed& blob : blobs) {
-      const absl::Status status = VerifyBlob(blob.digest, verification);
-      if (status.ok()) continue;
-      verification.Fail(status);
-      return;
+      RETURN_IF_ERROR(VerifyBlob(blob.digest, verification));
     }
   }
 }
