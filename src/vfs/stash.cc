@@ -115,10 +115,11 @@ std::vector<Stashes::Id> Stashes::CandidatesLocked(
   }
   std::vector<std::tuple<bool, int, int, Id>> ranked;
   for (const auto& [id, stash] : stashes_) {
-    const auto vote = votes.find(id);
-    if (vote == votes.end() || !CanServe(stash.spec, spec)) continue;
-    ranked.emplace_back(stash.spec.root == root.digest(), vote->second,
-                        Likeness(stash.spec.label, spec.label), id);
+    const auto found = votes.find(id);
+    const int vote = found != votes.end() ? found->second : 0;
+    const int likeness = Likeness(stash.spec.label, spec.label);
+    if ((vote == 0 && likeness == 0) || !CanServe(stash.spec, spec)) continue;
+    ranked.emplace_back(stash.spec.root == root.digest(), vote, likeness, id);
   }
   std::sort(ranked.rbegin(), ranked.rend());
   if (ranked.size() > kCandidatesMax) ranked.resize(kCandidatesMax);

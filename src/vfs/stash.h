@@ -54,8 +54,9 @@ class Stashes {
   };
   // Takes out the one that saves the most in serving `root` for `spec`, or
   // nothing if none saves anything: of the same root, else one that shares
-  // heavy Directories. Of equal ones it is that of the same label, then of the
-  // same package: the label up to its ':'.
+  // heavy Directories or, with files changed in all of them, the package: the
+  // label up to its ':'. Of equal ones it is that of the same label, then of
+  // the same package.
   std::optional<Choice> Take(const SandboxSpec& spec,
                              const InternedDirectory& root);
 

@@ -219,6 +219,22 @@ TEST_P(Stashes, OfEqualOnesTheOneOfTheSamePackageServes) {
   EXPECT_EQ(served.reused->stash, "two");
 }
 
+TEST_P(Stashes, ThePackageServesThoughEachDirectoryChanged) {
+  const CreatedSandbox first = Make({.root = Put(), .label = "//a:one"});
+  Walk(first.info.path);
+  Stash(first);
+  for (const char* const name :
+       {"/include/7.h", "/include/deep/er/7.h", "/src/main.cc"}) {
+    WriteFile(source_ + name, "changed");
+  }
+  const Digest root = Put();
+  EXPECT_FALSE(Make({.root = root, .label = "//b:one"}).reused.has_value());
+  const CreatedSandbox second = Make({.root = root, .label = "//a:two"});
+  ASSERT_TRUE(second.reused.has_value());
+  EXPECT_EQ(second.reused->notifications, 3);
+  EXPECT_EQ(ReadFile(second.info.path + "/include/7.h"), "changed");
+}
+
 // G21: a process that stays behind, by each way of staying.
 class LeftOver {
  public:
