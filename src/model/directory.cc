@@ -18,6 +18,7 @@
 #include "base/status.h"
 #include "build/bazel/remote/execution/v2/remote_execution.pb.h"
 #include "casement/digest.h"
+#include "google/protobuf/arena.h"
 #include "google/protobuf/message.h"
 
 namespace casement {
@@ -72,9 +73,11 @@ absl::Status CheckTarget(absl::string_view target) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<NodeProperties> ParseProperties(
-    const rev2::NodeProperties& message) {
+template <typename Node>
+absl::StatusOr<NodeProperties> PropertiesOf(const Node& node) {
   NodeProperties properties;
+  if (!node.has_node_properties()) return properties;
+  const rev2::NodeProperties& message = node.node_properties();
   if (HasUnknownFields(message)) {
     return Invalid("unknown fields in its properties");
   }
@@ -111,7 +114,7 @@ absl::StatusOr<Directory::Entry> ParseNode(const rev2::FileNode& node) {
   entry.type = EntryType::kFile;
   entry.is_executable = node.is_executable();
   ASSIGN_OR_RETURN(entry.digest, ParseDigest(node.digest()));
-  ASSIGN_OR_RETURN(entry.properties, ParseProperties(node.node_properties()));
+  ASSIGN_OR_RETURN(entry.properties, PropertiesOf(node));
   return entry;
 }
 
@@ -127,7 +130,7 @@ absl::StatusOr<Directory::Entry> ParseNode(const rev2::SymlinkNode& node) {
   entry.type = EntryType::kSymlink;
   entry.target = View(node.target());
   RETURN_IF_ERROR(CheckTarget(entry.target));
-  ASSIGN_OR_RETURN(entry.properties, ParseProperties(node.node_properties()));
+  ASSIGN_OR_RETURN(entry.properties, PropertiesOf(node));
   return entry;
 }
 
@@ -224,11 +227,12 @@ absl::Status CheckName(absl::string_view name) {
 
 absl::StatusOr<std::shared_ptr<const Directory>> Directory::Parse(
     absl::string_view bytes) {
-  rev2::Directory message;
+  google::protobuf::Arena arena;  // One allocation for many nodes.
+  rev2::Directory& message =
+      *google::protobuf::Arena::CreateMessage<rev2::Directory>(&arena);
   RETURN_IF_ERROR(ParseMessage(bytes, message));
   std::shared_ptr<Directory> directory(new Directory());
-  ASSIGN_OR_RETURN(directory->properties_,
-                   ParseProperties(message.node_properties()));
+  ASSIGN_OR_RETURN(directory->properties_, PropertiesOf(message));
   std::vector<Entry>& entries = directory->entries_;
   entries.reserve(message.files_size() + message.directories_size() +
                   message.symlinks_size());

@@ -10,6 +10,7 @@
 #include "base/small_file.h"
 #include "base/status.h"
 #include "build/bazel/remote/execution/v2/remote_execution.pb.h"
+#include "google/protobuf/arena.h"
 #include "model/digest_message.h"
 #include "proto/grpc_status.h"
 #include "remote/blob_streams.h"
@@ -300,7 +301,10 @@ absl::StatusOr<std::vector<Digest>> RemoteCas::FindMissingNow(
 
 absl::StatusOr<std::vector<Digest>> RemoteCas::AskMissing(
     absl::Span<const Digest> digests, Tries tries) {
-  rev2::FindMissingBlobsRequest request;
+  google::protobuf::Arena arena;  // One allocation for many digests.
+  auto& request =
+      *google::protobuf::Arena::CreateMessage<rev2::FindMissingBlobsRequest>(
+          &arena);
   rev2::FindMissingBlobsResponse response;
   request.set_instance_name(options_.address.instance());
   for (const Digest& digest : digests) {

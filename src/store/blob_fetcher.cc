@@ -132,20 +132,28 @@ BlobFetcher::Job& BlobFetcher::WantLocked(const Digest& digest) {
   return job;
 }
 
-absl::Status BlobFetcher::FetchAll(absl::Span<const Digest> digests) {
-  const std::vector<Digest> absent = store_.Missing(digests);
-  BlobAnswers answers;
+void BlobFetcher::WantAll(absl::Span<const Digest> digests,
+                          absl::FunctionRef<Done(const Digest&)> done_for) {
+  if (digests.empty()) return;  // Nobody need wake up.
   {
-    // All at once, so that they travel together.
     MutexLock lock(mu_);
-    if (is_stopped_) return Stopped();
-    for (const Digest& digest : absent) {
-      WantLocked(digest).waiters.push_back(
-          {answers.For(digest), digest.size_bytes()});
+    if (!is_stopped_) {
+      for (const Digest& digest : digests) {
+        WantLocked(digest).waiters.push_back(
+            {done_for(digest), digest.size_bytes()});
+      }
+      waiting_ += static_cast<int64_t>(digests.size());
+      work_.NotifyAll();
+      return;
     }
-    waiting_ += static_cast<int64_t>(absent.size());
-    work_.NotifyAll();
   }
+  for (const Digest& digest : digests) done_for(digest)(Stopped());
+}
+
+absl::Status BlobFetcher::FetchAll(absl::Span<const Digest> digests) {
+  BlobAnswers answers;
+  WantAll(store_.Missing(digests),
+          [&answers](const Digest& digest) { return answers.For(digest); });
   return answers.Wait();
 }
 

@@ -27,6 +27,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
@@ -72,6 +73,11 @@ class BlobFetcher {
   std::optional<size_t> ReadArrived(const Digest& digest, int64_t offset,
                                     absl::Span<char> buffer, uint64_t reader,
                                     const std::function<void()>& retract);
+
+  // Want() of each, in one go, so that small ones travel together. `done_for`
+  // makes what is called for each; it must not use this.
+  void WantAll(absl::Span<const Digest> digests,
+               absl::FunctionRef<Done(const Digest&)> done_for);
 
   // Waits for all of them. The first error; but NotFound only if there is no
   // other, as MissingBlobsStatus() of all that the source lacks.

@@ -23,6 +23,7 @@
 #include "store/blob_store.h"
 #include "store/damaged.h"
 #include "store/missing.h"
+#include "store/missing_search.h"
 
 namespace casement {
 namespace {
@@ -118,10 +119,12 @@ ClosureLease::~ClosureLease() {
 
 // Reads what is below a root that is not known yet, with a stack of its own
 // instead of recursion, and holds leases on it until it is interned. Known
-// Directories below it are held by a count.
+// Directories below it are held by a count. With `remote_files`, files that are
+// not here are awaited if that finds them.
 class DirectoryTable::Loader {
  public:
-  Loader(DirectoryTable& table, InputsFrom from) : table_(table), from_(from) {}
+  Loader(DirectoryTable& table, MissingSearch* remote_files)
+      : table_(table), remote_files_(remote_files) {}
 
   // Gives up what was not interned.
   ~Loader() {
@@ -140,6 +143,24 @@ class DirectoryTable::Loader {
     }
     table_.store_.GiveBack(std::move(remains.leases), now);
   }
+
+  // To be called once.
+  absl::StatusOr<ClosureLease> LoadAndLease(const Digest& root) {
+    RETURN_IF_ERROR(Load(root));
+    return Commit(root);
+  }
+
+ private:
+  struct Loaded {
+    std::shared_ptr<const Directory> directory;
+    std::vector<Lease> leases;
+    // nullptr until all below it is loaded.
+    std::shared_ptr<const InternedDirectory> interned;
+  };
+  struct Frame {
+    Digest digest;
+    size_t next = 0;  // The entry to look at.
+  };
 
   absl::Status Load(const Digest& root) {
     RETURN_IF_ERROR(Visit(root));
@@ -164,7 +185,6 @@ class DirectoryTable::Loader {
     return CheckFit();
   }
 
-  // To be called once, after Load().
   ClosureLease Commit(const Digest& root) ABSL_LOCKS_EXCLUDED(table_.mu_) {
     MutexLock lock(table_.mu_);
     for (const Digest& digest : order_) {
@@ -183,18 +203,6 @@ class DirectoryTable::Loader {
     }
     return table_.LeaseKnownLocked(table_.nodes_.at(root));
   }
-
- private:
-  struct Loaded {
-    std::shared_ptr<const Directory> directory;
-    std::vector<Lease> leases;
-    // nullptr until all below it is loaded.
-    std::shared_ptr<const InternedDirectory> interned;
-  };
-  struct Frame {
-    Digest digest;
-    size_t next = 0;  // The entry to look at.
-  };
 
   absl::Status Visit(const Digest& digest) {
     const auto found = loaded_.find(digest);
@@ -216,8 +224,8 @@ class DirectoryTable::Loader {
     if (!LeaseInto(digest, loaded)) return absl::OkStatus();
     // Load() remembers what the Gatherer has parsed.
     absl::StatusOr<std::shared_ptr<const Directory>> directory =
-        from_ == InputsFrom::kStore ? ReadDirectory(table_.store_, digest)
-                                    : table_.Load(digest);
+        remote_files_ == nullptr ? ReadDirectory(table_.store_, digest)
+                                 : table_.Load(digest);
     if (!directory.ok()) return directory.status();
     loaded.directory = *std::move(directory);
     for (const Directory::Entry& entry : loaded.directory->entries()) {
@@ -240,16 +248,12 @@ class DirectoryTable::Loader {
   }
 
   void LeaseFile(const Digest& digest, Loaded& loaded) {
-    if (from_ == InputsFrom::kStore) {
+    if (remote_files_ == nullptr) {
       LeaseInto(digest, loaded);
       return;
     }
-    absl::StatusOr<Lease> lease = table_.store_.LeaseBlob(digest);
-    if (!lease.ok()) {
-      awaited_.insert(digest);
-      lease = table_.store_.LeaseAwaited(digest);
-    }
-    loaded.leases.push_back(*std::move(lease));
+    loaded.leases.push_back(table_.store_.LeaseAwaited(digest));
+    remote_files_->Add(digest);
   }
 
   bool LeaseInto(const Digest& digest, Loaded& loaded) {
@@ -313,7 +317,7 @@ class DirectoryTable::Loader {
   }
 
   absl::Status CheckFit() {
-    if (missing_.empty() && awaited_.empty()) return absl::OkStatus();
+    if (missing_.empty() && remote_files_ == nullptr) return absl::OkStatus();
     // What is here is leased by now, the closure's own and that of others; so
     // is what is awaited.
     const uint64_t capacity = table_.store_.GetStats().capacity_bytes;
@@ -328,13 +332,14 @@ class DirectoryTable::Loader {
     }
     if (!missing_.empty()) return MissingBlobsStatus(missing_order_);
     ASSIGN_OR_RETURN(const std::vector<Digest> nowhere,
-                     table_.fetcher_->FindMissing(std::vector<Digest>(
-                         awaited_.begin(), awaited_.end())));
-    return nowhere.empty() ? absl::OkStatus() : MissingBlobsStatus(nowhere);
+                     remote_files_->Finish());
+    // Some may have come another way since they were asked for.
+    const std::vector<Digest> lacking = table_.store_.Awaited(nowhere);
+    return lacking.empty() ? absl::OkStatus() : MissingBlobsStatus(lacking);
   }
 
   DirectoryTable& table_;
-  const InputsFrom from_;
+  MissingSearch* const remote_files_;
   std::vector<Frame> stack_;
   absl::flat_hash_map<Digest, Loaded> loaded_;
   std::vector<Digest> order_;  // Of loaded_: children before parents.
@@ -343,51 +348,93 @@ class DirectoryTable::Loader {
   absl::flat_hash_set<Digest> missing_;
   std::vector<Digest> missing_order_;
   uint64_t missing_bytes_ = 0;
-  absl::flat_hash_set<Digest> awaited_;
   int64_t directories_ = 0;
 };
 
-// Fetches the Directories of a closure that are not here, level by level: as
-// many exchanges as it is deep. Keeps them from eviction until they are leased
-// as the closure's.
+// Fetches the Directories of a closure that are not here, each as soon as it
+// is known: as many exchanges, one after the other, as the closure is deep.
+// Keeps them from eviction until they are leased as the closure's. Has `files`,
+// if there is one, look for their files meanwhile.
 class DirectoryTable::Gatherer {
  public:
-  explicit Gatherer(DirectoryTable& table) : table_(table) {}
+  Gatherer(DirectoryTable& table, MissingSearch* files)
+      : table_(table), files_(files) {}
 
   absl::Status Gather(const Digest& root) {
-    std::vector<Digest> level = {root};
-    while (!level.empty()) {
-      RETURN_IF_ERROR(LeaseAll(level));
-      std::vector<Digest> below;
-      for (const Digest& digest : level) {
-        RETURN_IF_ERROR(AddChildren(digest, below));
+    std::vector<Digest> wanted = {root};
+    seen_.insert(root);
+    for (;;) {
+      ASSIGN_OR_RETURN(const std::vector<Digest> here, LeaseOrFetch(wanted));
+      wanted.clear();
+      for (const Digest& digest : here) {
+        RETURN_IF_ERROR(AddChildren(digest, wanted));
       }
-      level = std::move(below);
+      if (!wanted.empty()) continue;
+      if (fetching_ == 0) break;
+      ASSIGN_OR_RETURN(wanted, WaitForSome());
     }
-    return absl::OkStatus();
+    return missing_.empty() ? absl::OkStatus() : MissingBlobsStatus(missing_);
   }
 
  private:
-  // Beyond a few times something evicts them as fast as they come.
-  static constexpr int kTriesMax = 4;
+  // Beyond a few times something evicts it as fast as it comes.
+  static constexpr int kFetchesMax = 4;
 
-  absl::Status LeaseAll(const std::vector<Digest>& digests) {
-    std::vector<Digest> absent = digests;
-    for (int tried = 0; tried < kTriesMax; ++tried) {
-      std::vector<Digest> left;
-      for (const Digest& digest : absent) {
-        absl::StatusOr<Lease> lease = table_.store_.LeaseBlob(digest);
-        if (lease.ok()) {
-          leases_.push_back(*std::move(lease));
-        } else {
-          left.push_back(digest);
-        }
+  // What the fetcher's threads say, even when nobody wants to know any more.
+  struct Arrivals {
+    Mutex mu;  // A leaf.
+    CondVar some;
+    std::vector<std::pair<Digest, absl::Status>> list ABSL_GUARDED_BY(mu);
+  };
+
+  // Those of them that are here. The others are on their way then.
+  absl::StatusOr<std::vector<Digest>> LeaseOrFetch(
+      const std::vector<Digest>& digests) {
+    std::vector<Digest> here;
+    std::vector<Digest> absent;
+    for (const Digest& digest : digests) {
+      absl::StatusOr<Lease> lease = table_.store_.LeaseBlob(digest);
+      if (lease.ok()) {
+        leases_.push_back(*std::move(lease));
+        here.push_back(digest);
+      } else if (++fetches_[digest] <= kFetchesMax) {
+        absent.push_back(digest);
+      } else {
+        return ErrnoStatus(ENOSPC,
+                           "Directories are evicted as fast as they come");
       }
-      if (left.empty()) return absl::OkStatus();
-      absent = std::move(left);
-      RETURN_IF_ERROR(table_.fetcher_->FetchAll(absent));
     }
-    return ErrnoStatus(ENOSPC, "Directories are evicted as fast as they come");
+    fetching_ += absent.size();
+    table_.fetcher_->WantAll(
+        absent, [this](const Digest& digest) -> BlobFetcher::Done {
+          return [arrivals = arrivals_, digest](const absl::Status& status) {
+            MutexLock lock(arrivals->mu);
+            arrivals->list.emplace_back(digest, status);
+            arrivals->some.NotifyAll();
+          };
+        });
+    return here;
+  }
+
+  // What has come since.
+  absl::StatusOr<std::vector<Digest>> WaitForSome() {
+    std::vector<std::pair<Digest, absl::Status>> arrived;
+    {
+      MutexLock lock(arrivals_->mu);
+      while (arrivals_->list.empty()) arrivals_->some.Wait(arrivals_->mu);
+      arrived.swap(arrivals_->list);
+    }
+    fetching_ -= arrived.size();
+    std::vector<Digest> come;
+    for (const auto& [digest, status] : arrived) {
+      if (absl::IsNotFound(status)) {
+        missing_.push_back(digest);
+      } else {
+        RETURN_IF_ERROR(status);
+        come.push_back(digest);
+      }
+    }
+    return come;
   }
 
   absl::Status AddChildren(const Digest& digest, std::vector<Digest>& below) {
@@ -398,8 +445,11 @@ class DirectoryTable::Gatherer {
     ASSIGN_OR_RETURN(std::shared_ptr<const Directory> directory,
                      table_.Load(digest));
     for (const Directory::Entry& entry : directory->entries()) {
-      if (entry.type != EntryType::kDirectory) continue;
-      if (seen_.insert(entry.digest).second) below.push_back(entry.digest);
+      if (entry.type == EntryType::kDirectory) {
+        if (seen_.insert(entry.digest).second) below.push_back(entry.digest);
+      } else if (entry.type == EntryType::kFile && files_ != nullptr) {
+        files_->Add(entry.digest);
+      }
     }
     if (static_cast<int64_t>(seen_.size()) >
         table_.options_.closure_directories_max) {
@@ -412,7 +462,12 @@ class DirectoryTable::Gatherer {
   }
 
   DirectoryTable& table_;
+  MissingSearch* const files_;
   absl::flat_hash_set<Digest> seen_;
+  absl::flat_hash_map<Digest, int> fetches_;
+  size_t fetching_ = 0;
+  const std::shared_ptr<Arrivals> arrivals_ = std::make_shared<Arrivals>();
+  std::vector<Digest> missing_;
   std::vector<Lease> leases_;
   // So that they are not parsed again.
   std::vector<std::shared_ptr<const Directory>> parsed_;
@@ -430,7 +485,8 @@ DirectoryTable::~DirectoryTable() {
 
 absl::Status DirectoryTable::FetchDirectories(const Digest& root) {
   if (fetcher_ == nullptr) return NoRemote();
-  return Annotate(Gatherer(*this).Gather(root), "tree ", root.ToString());
+  return Annotate(Gatherer(*this, nullptr).Gather(root), "tree ",
+                  root.ToString());
 }
 
 absl::StatusOr<ClosureLease> DirectoryTable::LeaseClosure(const Digest& root,
@@ -458,11 +514,12 @@ absl::StatusOr<ClosureLease> DirectoryTable::LeaseClosure(const Digest& root,
 
 absl::StatusOr<ClosureLease> DirectoryTable::LeaseNew(const Digest& root,
                                                       InputsFrom from) {
-  Gatherer gatherer(*this);
-  if (from == InputsFrom::kRemote) RETURN_IF_ERROR(gatherer.Gather(root));
-  Loader loader(*this, from);
-  RETURN_IF_ERROR(loader.Load(root));
-  return loader.Commit(root);
+  if (from == InputsFrom::kStore)
+    return Loader(*this, nullptr).LoadAndLease(root);
+  MissingSearch files(*fetcher_);
+  Gatherer gatherer(*this, &files);
+  RETURN_IF_ERROR(gatherer.Gather(root));
+  return Loader(*this, &files).LoadAndLease(root);
 }
 
 std::vector<Digest> DirectoryTable::MissingOf(const ClosureLease& lease) {

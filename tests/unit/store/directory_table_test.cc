@@ -17,6 +17,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "casement/digest.h"
@@ -37,6 +38,7 @@ namespace {
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::UnorderedElementsAre;
 
 class DirectoryTableTest : public StoreFixture {
  protected:
@@ -539,6 +541,39 @@ TEST_F(RemoteTreeTest, WhatTheCacheLacksIsNamed) {
               ElementsAre(ViolationFor(sub_)));
 }
 
+TEST_F(RemoteTreeTest, AllDirectoriesThatTheCacheLacksAreNamed) {
+  const Digest deep = Digest::Of("a Directory that nobody has");
+  DirectoryBuilder middle;
+  middle.AddDirectory("deep", deep);
+  DirectoryBuilder top;
+  top.AddDirectory("middle", source_.Add(middle.Build()));
+  top.AddDirectory("sub", sub_);
+  source_.Remove(sub_);
+  const absl::Status lacking =
+      table_->LeaseClosure(source_.Add(top.Build()), InputsFrom::kRemote)
+          .status();
+  EXPECT_THAT(Violations(lacking),
+              UnorderedElementsAre(ViolationFor(sub_), ViolationFor(deep)));
+}
+
+TEST_F(RemoteTreeTest, FilesAreLookedForWhileDirectoriesCome) {
+  DirectoryBuilder builder;
+  for (int i = 0; i < 9000; ++i) {
+    const Digest file = *Digest::FromParts(absl::StrFormat("%064x", i), 1);
+    source_.AddWrong(file, "");
+    builder.AddFile(absl::StrCat(i), file, false);
+  }
+  builder.AddDirectory("sub", sub_);
+  const Digest root = MustPut(builder.Build());
+  source_.Pause();
+  std::thread lease([&] {
+    EXPECT_TRUE(table_->LeaseClosure(root, InputsFrom::kRemote).ok());
+  });
+  source_.WaitForCalls(2);  // For sub, and for the first files.
+  source_.Resume();
+  lease.join();
+}
+
 TEST_F(RemoteTreeTest, AnErrorOfTheCacheIsSaid) {
   source_.SetError(absl::UnavailableError("the cache is gone"));
   const absl::StatusOr<ClosureLease> lease = LeaseRemote();
@@ -556,8 +591,8 @@ TEST_F(RemoteTreeTest, WithoutARemoteOneItIsMissing) {
   ASSERT_TRUE(lease.ok()) << lease.status();
   const absl::Status missing =
       table_->LeaseClosure(root_, InputsFrom::kStore).status();
-  EXPECT_THAT(Violations(missing), ::testing::UnorderedElementsAre(
-                                       ViolationFor(a_), ViolationFor(b_)));
+  EXPECT_THAT(Violations(missing),
+              UnorderedElementsAre(ViolationFor(a_), ViolationFor(b_)));
   ASSERT_TRUE(fetcher_->FetchAll({a_, b_}).ok());
   EXPECT_TRUE(table_->LeaseClosure(root_, InputsFrom::kStore).ok());
 }
