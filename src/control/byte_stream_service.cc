@@ -1,5 +1,7 @@
 #include "control/byte_stream_service.h"
 
+#include <grpcpp/support/method_handler.h>
+
 #include <algorithm>
 #include <memory>
 #include <optional>
@@ -20,7 +22,7 @@ namespace {
 
 using google::bytestream::ReadRequest;
 using google::bytestream::ReadResponse;
-using google::bytestream::WriteRequest;
+using google::bytestream::WriteResponse;
 
 // Where to stop reading: an offset from the blob's start.
 absl::StatusOr<int64_t> EndOf(const ReadRequest& request,
@@ -98,10 +100,10 @@ class Reception {
   Reception(BlobStore& store, PendingUploads& pending, const ResourceName& name)
       : store_(store), pending_(pending), blob_(name) {}
 
-  // Stores what comes from `reader`, whose first message is `piece`. The offset
-  // at its end, as the client counts.
-  absl::StatusOr<int64_t> Receive(WriteRequest piece,
-                                  grpc::ServerReader<WriteRequest>& reader) {
+  // Stores what comes from `reader`, whose first message is `piece`, and uses
+  // that. The offset at its end, as the client counts.
+  absl::StatusOr<int64_t> Receive(WritePiece& piece,
+                                  grpc::ServerReader<WritePiece>& reader) {
     const std::string name = piece.resource_name();
     RETURN_IF_ERROR(Begin(name, piece.write_offset()));
     for (;;) {
@@ -149,15 +151,15 @@ class Reception {
 
   // A compressed upload's offsets begin with the blob's, and then count the
   // bytes on the wire (REv2). All but a single piece are stored while the next
-  // one is received, into the message that `piece` becomes.
-  absl::Status Add(WriteRequest& piece) {
-    offset_ += static_cast<int64_t>(piece.data().size());
+  // one is received.
+  absl::Status Add(WritePiece& piece) {
+    offset_ += piece.data_bytes();
     if (!storing_.has_value()) {
       if (piece.finish_write()) return Store(piece.data());
       storing_.emplace();
     }
     RETURN_IF_ERROR(Added());
-    stored_.Swap(&piece);
+    stored_.Swap(piece);
     storing_->Run([this] { added_ = Store(stored_.data()); });
     return absl::OkStatus();
   }
@@ -168,11 +170,14 @@ class Reception {
     return added_;
   }
 
-  absl::Status Store(absl::string_view data) {
+  absl::Status Store(absl::Span<const absl::string_view> data) {
     if (!decompressor_.has_value()) return upload_->Write(data);
-    return decompressor_->Decompress(data, [this](absl::string_view bytes) {
-      return upload_->Write(bytes);
-    });
+    for (const absl::string_view piece : data) {
+      RETURN_IF_ERROR(decompressor_->Decompress(
+          piece,
+          [this](absl::string_view bytes) { return upload_->Write(bytes); }));
+    }
+    return absl::OkStatus();
   }
 
   BlobStore& store_;
@@ -181,12 +186,28 @@ class Reception {
   std::unique_ptr<Upload> upload_;
   std::optional<ZstdDecompressor> decompressor_;
   int64_t offset_ = 0;
-  WriteRequest stored_;  // These are the other thread's while it has a task.
+  WritePiece stored_;  // These are the other thread's while it has a task.
   absl::Status added_;
   std::optional<SideThread> storing_;  // Last: it uses the others.
 };
 
 }  // namespace
+
+ByteStreamService::ByteStreamService(BlobStore& store,
+                                     PendingUploads::Options pending)
+    : store_(store), pending_(pending) {
+  // In place of the handler that gRPC's generator wrote for Write(), the second
+  // method: its messages are protobuf's.
+  MarkMethodStreamed(
+      1,
+      new grpc::internal::ClientStreamingHandler<ByteStreamService, WritePiece,
+                                                 WriteResponse>(
+          [](ByteStreamService* service, grpc::ServerContext*,
+             grpc::ServerReader<WritePiece>* reader, WriteResponse* response) {
+            return service->Receive(*reader, *response);
+          },
+          this));
+}
 
 grpc::Status ByteStreamService::Read(grpc::ServerContext*,
                                      const ReadRequest* request,
@@ -194,11 +215,10 @@ grpc::Status ByteStreamService::Read(grpc::ServerContext*,
   return ToGrpc(WritePieces(store_, *request, *writer));
 }
 
-grpc::Status ByteStreamService::Write(
-    grpc::ServerContext*, grpc::ServerReader<WriteRequest>* reader,
-    google::bytestream::WriteResponse* response) {
-  WriteRequest first;
-  if (!reader->Read(&first)) {
+grpc::Status ByteStreamService::Receive(grpc::ServerReader<WritePiece>& reader,
+                                        WriteResponse& response) {
+  WritePiece first;
+  if (!reader.Read(&first)) {
     return ToGrpc(absl::InvalidArgumentError("upload: no piece came"));
   }
   const absl::StatusOr<ResourceName> name =
@@ -207,14 +227,13 @@ grpc::Status ByteStreamService::Write(
   if (store_.Contains(name->digest)) {
     store_.Touch(name->digest);
     pending_.Drop(first.resource_name());
-    response->set_committed_size(name->is_zstd ? -1
-                                               : name->digest.size_bytes());
+    response.set_committed_size(name->is_zstd ? -1 : name->digest.size_bytes());
     return grpc::Status::OK;
   }
   const absl::StatusOr<int64_t> received =
-      Reception(store_, pending_, *name).Receive(std::move(first), *reader);
+      Reception(store_, pending_, *name).Receive(first, reader);
   if (!received.ok()) return ToGrpc(received.status());
-  response->set_committed_size(*received);
+  response.set_committed_size(*received);
   return grpc::Status::OK;
 }
 

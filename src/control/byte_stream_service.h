@@ -4,6 +4,7 @@
 #define CASEMENT_CONTROL_BYTE_STREAM_SERVICE_H_
 
 #include "control/pending_uploads.h"
+#include "control/write_piece.h"
 #include "google/bytestream/bytestream.grpc.pb.h"
 #include "store/blob_store.h"
 
@@ -11,23 +12,22 @@ namespace casement {
 
 class ByteStreamService final : public google::bytestream::ByteStream::Service {
  public:
-  ByteStreamService(BlobStore& store, PendingUploads::Options pending)
-      : store_(store), pending_(pending) {}
+  ByteStreamService(BlobStore& store, PendingUploads::Options pending);
 
   grpc::Status Read(
       grpc::ServerContext* context,
       const google::bytestream::ReadRequest* request,
       grpc::ServerWriter<google::bytestream::ReadResponse>* writer) override;
-  grpc::Status Write(
-      grpc::ServerContext* context,
-      grpc::ServerReader<google::bytestream::WriteRequest>* reader,
-      google::bytestream::WriteResponse* response) override;
   grpc::Status QueryWriteStatus(
       grpc::ServerContext* context,
       const google::bytestream::QueryWriteStatusRequest* request,
       google::bytestream::QueryWriteStatusResponse* response) override;
 
  private:
+  // Write().
+  grpc::Status Receive(grpc::ServerReader<WritePiece>& reader,
+                       google::bytestream::WriteResponse& response);
+
   BlobStore& store_;
   PendingUploads pending_;
 };

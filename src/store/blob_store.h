@@ -126,7 +126,8 @@ class Upload {
   // ResourceExhausted, with ENOSPC, if the store is full of leased bytes or the
   // disk is full; InvalidArgument past the digest's size. After an error the
   // upload is lost.
-  virtual absl::Status Write(absl::string_view bytes) = 0;
+  virtual absl::Status Write(absl::Span<const absl::string_view> pieces) = 0;
+  absl::Status Write(absl::string_view bytes) { return Write({&bytes, 1}); }
   virtual int64_t written_bytes() const = 0;
   // Reads what was written, not verified yet, beside Write() in another thread;
   // fewer bytes at its end. Not after Commit() has begun.

@@ -4,13 +4,16 @@
 #include <fcntl.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -77,10 +80,16 @@ absl::StatusOr<size_t> RealDisk::Read(int fd, absl::Span<char> buffer,
   return static_cast<size_t>(count);
 }
 
-absl::StatusOr<size_t> RealDisk::Write(int fd, absl::string_view bytes,
-                                       int64_t offset) {
-  const ssize_t count =
-      Retry([&] { return pwrite(fd, bytes.data(), bytes.size(), offset); });
+absl::StatusOr<size_t> RealDisk::Write(
+    int fd, absl::Span<const absl::string_view> pieces, int64_t offset) {
+  std::vector<iovec> vectors;
+  for (const absl::string_view piece : pieces.subspan(0, IOV_MAX)) {
+    vectors.push_back({const_cast<char*>(piece.data()), piece.size()});
+  }
+  const ssize_t count = Retry([&] {
+    return pwritev(fd, vectors.data(), static_cast<int>(vectors.size()),
+                   offset);
+  });
   if (count < 0) return ErrnoStatus(errno, "writing");
   return static_cast<size_t>(count);
 }

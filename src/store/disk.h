@@ -35,11 +35,15 @@ class Disk {
                                         int flags, mode_t mode) = 0;
   virtual absl::Status MakeDirectory(int directory, const std::string& path,
                                      mode_t mode) = 0;
-  // pread(2) and pwrite(2): how many bytes, which may be fewer than asked for.
+  // pread(2) and pwritev(2): how many bytes, which may be fewer than asked for.
   virtual absl::StatusOr<size_t> Read(int fd, absl::Span<char> buffer,
                                       int64_t offset) = 0;
-  virtual absl::StatusOr<size_t> Write(int fd, absl::string_view bytes,
-                                       int64_t offset) = 0;
+  virtual absl::StatusOr<size_t> Write(
+      int fd, absl::Span<const absl::string_view> pieces, int64_t offset) = 0;
+  absl::StatusOr<size_t> Write(int fd, absl::string_view bytes,
+                               int64_t offset) {
+    return Write(fd, {&bytes, 1}, offset);
+  }
   virtual absl::Status Truncate(int fd, int64_t size_bytes) = 0;
   virtual absl::Status ChangeMode(int fd, mode_t mode) = 0;
   // linkat(2): gives the file that is open as `fd` a name.
@@ -75,7 +79,8 @@ class RealDisk : public Disk {
                              mode_t mode) override;
   absl::StatusOr<size_t> Read(int fd, absl::Span<char> buffer,
                               int64_t offset) override;
-  absl::StatusOr<size_t> Write(int fd, absl::string_view bytes,
+  absl::StatusOr<size_t> Write(int fd,
+                               absl::Span<const absl::string_view> pieces,
                                int64_t offset) override;
   absl::Status Truncate(int fd, int64_t size_bytes) override;
   absl::Status ChangeMode(int fd, mode_t mode) override;

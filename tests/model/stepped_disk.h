@@ -55,11 +55,12 @@ class SteppedDisk final : public Disk {
     RETURN_IF_ERROR(Enter("Read"));
     return real_.Read(fd, buffer, offset);
   }
-  absl::StatusOr<size_t> Write(int fd, absl::string_view bytes,
+  absl::StatusOr<size_t> Write(int fd,
+                               absl::Span<const absl::string_view> pieces,
                                int64_t offset) override {
     RETURN_IF_ERROR(Enter("Write"));
     has_grown_ = true;
-    return real_.Write(fd, bytes, offset);
+    return real_.Write(fd, pieces, offset);
   }
   absl::Status Truncate(int fd, int64_t size_bytes) override {
     RETURN_IF_ERROR(Enter("Truncate"));

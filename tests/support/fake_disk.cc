@@ -82,11 +82,13 @@ absl::StatusOr<size_t> FakeDisk::Read(int fd, absl::Span<char> buffer,
   return real_.Read(fd, is_short ? buffer.subspan(0, 1) : buffer, offset);
 }
 
-absl::StatusOr<size_t> FakeDisk::Write(int fd, absl::string_view bytes,
-                                       int64_t offset) {
+absl::StatusOr<size_t> FakeDisk::Write(
+    int fd, absl::Span<const absl::string_view> pieces, int64_t offset) {
   bool is_short = false;
   RETURN_IF_ERROR(Enter("Write", is_short));
-  return real_.Write(fd, is_short ? bytes.substr(0, 1) : bytes, offset);
+  if (!is_short || pieces.empty()) return real_.Write(fd, pieces, offset);
+  const absl::string_view some = pieces[0].substr(0, 1);
+  return real_.Write(fd, {&some, 1}, offset);
 }
 
 absl::Status FakeDisk::Truncate(int fd, int64_t size_bytes) {

@@ -47,7 +47,8 @@ class FakeDisk final : public Disk {
                              mode_t mode) override;
   absl::StatusOr<size_t> Read(int fd, absl::Span<char> buffer,
                               int64_t offset) override;
-  absl::StatusOr<size_t> Write(int fd, absl::string_view bytes,
+  absl::StatusOr<size_t> Write(int fd,
+                               absl::Span<const absl::string_view> pieces,
                                int64_t offset) override;
   absl::Status Truncate(int fd, int64_t size_bytes) override;
   absl::Status ChangeMode(int fd, mode_t mode) override;
