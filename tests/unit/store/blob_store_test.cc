@@ -76,6 +76,25 @@ TEST_F(BlobStoreTest, BytesThatDoNotHashToTheDigestAreRefused) {
   EXPECT_EQ(store_->ledger().Get(Owner::kUploads), 0);
 }
 
+TEST_F(BlobStoreTest, PiecesAreStoredInOrderHoweverFewBytesTheDiskTakes) {
+  const std::vector<absl::string_view> pieces = {"", "one", "", "and two", "!"};
+  const Digest digest = Digest::Of("oneand two!");
+  for (int nth = 1;; ++nth) {
+    disk_.ShortenNthCall(nth);
+    const auto upload = store_->StartUpload(digest);
+    ASSERT_TRUE(upload.ok()) << upload.status();
+    ASSERT_TRUE((*upload)->Write(pieces).ok());
+    ASSERT_TRUE((*upload)->Commit().ok()) << "call " << nth;
+    const bool is_through = disk_.calls() < nth;
+    disk_.Heal();
+    const auto blob = store_->OpenDigest(digest);
+    ASSERT_TRUE(blob.ok()) << blob.status();
+    EXPECT_EQ(ReadAll(**blob), "oneand two!");
+    if (is_through) return;
+    ASSERT_TRUE(store_->Evict(digest).ok());
+  }
+}
+
 TEST_F(BlobStoreTest, AnUploadOfTheWrongSizeIsRefused) {
   const Digest digest = Digest::Of("hello");
   auto upload = store_->StartUpload(digest);
