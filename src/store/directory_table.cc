@@ -409,7 +409,9 @@ class DirectoryTable::Gatherer {
         absent, [this](const Digest& digest) -> BlobFetcher::Done {
           return [arrivals = arrivals_, digest](const absl::Status& status) {
             MutexLock lock(arrivals->mu);
-            arrivals->list.emplace_back(digest, status);
+            // Shares nothing with the fetcher's, as in BlobAnswers.
+            arrivals->list.emplace_back(digest,
+                                        WithCode(status.code(), status));
             arrivals->some.NotifyAll();
           };
         });
