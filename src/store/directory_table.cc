@@ -521,6 +521,7 @@ absl::StatusOr<ClosureLease> DirectoryTable::LeaseNew(const Digest& root,
   MissingSearch files(*fetcher_);
   Gatherer gatherer(*this, &files);
   RETURN_IF_ERROR(gatherer.Gather(root));
+  files.Ask();  // The answer comes while leases are taken.
   return Loader(*this, &files).LoadAndLease(root);
 }
 

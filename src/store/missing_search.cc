@@ -14,10 +14,11 @@ constexpr size_t kPartsAtOnce = 8;
 void MissingSearch::Add(const Digest& digest) {
   if (!added_.insert(digest).second) return;
   next_.push_back(digest);
-  if (next_.size() >= kPartBlobs) AskForNext();
+  if (next_.size() >= kPartBlobs) Ask();
 }
 
-void MissingSearch::AskForNext() {
+void MissingSearch::Ask() {
+  if (next_.empty()) return;
   if (threads_.size() < kPartsAtOnce) threads_.emplace_back();
   SideThread& thread = threads_[parts_++ % kPartsAtOnce];
   thread.Run([this, part = std::exchange(next_, {})] {
@@ -33,7 +34,7 @@ void MissingSearch::AskForNext() {
 }
 
 absl::StatusOr<std::vector<Digest>> MissingSearch::Finish() {
-  if (!next_.empty()) AskForNext();
+  Ask();
   for (SideThread& thread : threads_) thread.Wait();
   MutexLock lock(mu_);
   if (!error_.ok()) return error_;

@@ -28,13 +28,14 @@ class MissingSearch {
   // parts are under way as may be.
   void Add(const Digest& digest);
 
-  // Waits for the answers: those that are neither in the store nor at the
-  // source, in any order, or the first error. To be called once, last.
+  // Asks for what was added and is too little for a part.
+  void Ask();
+
+  // Asks, and waits for the answers: those that are neither in the store nor at
+  // the source, in any order, or the first error. To be called once, last.
   absl::StatusOr<std::vector<Digest>> Finish();
 
  private:
-  void AskForNext();
-
   BlobFetcher& fetcher_;
   absl::flat_hash_set<Digest> added_;
   std::vector<Digest> next_;  // Not asked for yet.

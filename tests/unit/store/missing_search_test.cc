@@ -66,6 +66,17 @@ TEST_F(MissingSearchTest, AsksForSomeWhileMoreAreAdded) {
   EXPECT_GT(source_.calls(), 10);
 }
 
+TEST_F(MissingSearchTest, AsksForFewWhenItIsTold) {
+  MissingSearch search(*fetcher_);
+  search.Ask();
+  search.Add(Number(1));
+  search.Ask();
+  source_.WaitForCalls(1);
+  search.Add(Number(2));
+  EXPECT_THAT(*search.Finish(), UnorderedElementsAre(Number(1), Number(2)));
+  EXPECT_EQ(source_.calls(), 2);
+}
+
 TEST_F(MissingSearchTest, SaysAnError) {
   source_.SetError(absl::UnavailableError("the cache is gone"));
   MissingSearch search(*fetcher_);
