@@ -17,7 +17,6 @@
 #include "absl/strings/string_view.h"
 #include "base/check.h"
 #include "base/mutex.h"
-#include "base/parallel.h"
 #include "base/side_thread.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
@@ -35,10 +34,8 @@ constexpr mode_t kBlobMode = 0444;
 // neither evicts for bytes that may never come nor asks for each piece.
 constexpr int64_t kReserveStepBytes = int64_t{1} << 20;
 // From this size on, an upload's bytes are hashed and written at once, by two
-// threads: a thread costs about 50 us. On two cores, which who sends and who
-// receives keep busy, it is no use (`byte_stream` takes 8 % longer).
+// threads: a thread costs about 50 us.
 constexpr int64_t kSideThreadBytes = int64_t{4} << 20;
-constexpr size_t kSideThreadCores = 3;
 // What adding a name to a directory can allocate: a leaf that is split and two
 // levels of index (ext4's htree has at most three levels, two as a rule).
 constexpr int64_t kDirectoryGrowthBlocks = 3;
@@ -96,7 +93,7 @@ class BlobStore::StoreUpload final : public Upload {
   StoreUpload(BlobStore& store, const Digest& digest, UniqueFd fd)
       : store_(store), digest_(digest), fd_(std::move(fd)) {
     if (digest.size_bytes() >= kSideThreadBytes &&
-        CoreCount() >= kSideThreadCores) {
+        store.options_.has_hashing_threads) {
       hashing_.emplace();
     }
   }

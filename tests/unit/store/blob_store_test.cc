@@ -76,6 +76,29 @@ TEST_F(BlobStoreTest, BytesThatDoNotHashToTheDigestAreRefused) {
   EXPECT_EQ(store_->ledger().Get(Owner::kUploads), 0);
 }
 
+TEST_F(BlobStoreTest, ALargeUploadIsVerifiedWhoeverHashesIt) {
+  const std::string bytes = BytesOf(1, 5'000'000);
+  const Digest digest = Digest::Of(bytes);
+  for (const bool has_threads : {false, true}) {
+    store_.reset();
+    options_.has_hashing_threads = has_threads;
+    Open();
+    for (const bool is_right : {false, true}) {
+      const auto upload = store_->StartUpload(digest);
+      ASSERT_TRUE(upload.ok()) << upload.status();
+      const absl::string_view end(bytes.data() + 1'000'000, 4'000'000);
+      const absl::string_view begin(is_right ? bytes.data() : end.data(),
+                                    1'000'000);
+      ASSERT_TRUE((*upload)->Write({begin, end.substr(0, 1'500'000)}).ok());
+      ASSERT_TRUE((*upload)->Write(end.substr(1'500'000)).ok());
+      EXPECT_EQ((*upload)->Commit().ok(), is_right);
+      EXPECT_EQ(store_->Contains(digest), is_right);
+    }
+    EXPECT_EQ(ReadAll(**store_->OpenDigest(digest)), bytes);
+    ASSERT_TRUE(store_->Evict(digest).ok());
+  }
+}
+
 TEST_F(BlobStoreTest, PiecesAreStoredInOrderHoweverFewBytesTheDiskTakes) {
   const std::vector<absl::string_view> pieces = {"one", "", "and two", "!", ""};
   const Digest digest = Digest::Of("oneand two!");
