@@ -125,24 +125,71 @@ class Extremes : public testing::TestWithParam<std::string> {
 
 CASEMENT_IN_BOTH_DATA_PATHS(Extremes);
 
-TEST_P(Extremes, TenThousandFilesInOneDirectory) {
+TEST_P(Extremes, AHundredThousandFilesInOneDirectory) {
   const Digest file = MustPut("file");
   DirectoryBuilder builder;
-  for (int i = 0; i < 10'000; ++i) {
+  for (int i = 0; i < 100'000; ++i) {
     builder.AddFile("file" + std::to_string(i), file, i % 2 == 0);
   }
   const Digest root = MustPut(builder.Build());
   const std::string path = MustCreate(root, "wide");
   EXPECT_EQ(
       std::distance(fs::directory_iterator(path), fs::directory_iterator()),
-      10'000);
-  EXPECT_EQ(ReadFile(path + "/file9999"), "file");
+      100'000);
+  EXPECT_EQ(ReadFile(path + "/file99999"), "file");
   EXPECT_EQ(ReadFile(daemon_.At("tree/" + root.ToString() + "/file1")), "file");
   WriteFile(path + "/file5000", "changed");
   EXPECT_EQ(daemon_.Casement({"sandbox", "diff", "wide"}).out, "M file5000\n");
   const auto collected = daemon_.client().Collect("wide", {"."});
   ASSERT_TRUE(collected.ok()) << collected.status();
   EXPECT_NE(collected->outputs[0].root_directory, root);
+}
+
+TEST_P(Extremes, AMillionFilesInOneTree) {
+  const Digest file = MustPut("file");
+  DirectoryBuilder top;
+  for (int i = 0; i < 1000; ++i) {
+    DirectoryBuilder builder;
+    for (int j = 0; j < 1000; ++j) {
+      builder.AddFile(absl::StrCat(i, "-", j), file, false);
+    }
+    top.AddDirectory(std::to_string(i), MustPut(builder.Build()));
+  }
+  const std::string path = MustCreate(MustPut(top.Build()), "large");
+  EXPECT_EQ(RunShell("find " + path + " -type f -size 1 | wc -l").out,
+            "1000000\n");
+  WriteFile(path + "/999/999-999", "changed");
+  EXPECT_EQ(daemon_.Casement({"sandbox", "diff", "large"}).out,
+            "M 999/999-999\n");
+  EXPECT_TRUE(daemon_.client().Release("large").ok());
+}
+
+TEST_P(Extremes, AThousandLiveSandboxes) {
+  constexpr int kSandboxes = 1000;
+  DirectoryBuilder builder;
+  builder.AddFile("input", MustPut("input"), false);
+  const Digest root = MustPut(builder.Build());
+  std::vector<std::string> paths;
+  for (int i = 0; i < kSandboxes; ++i) {
+    paths.push_back(MustCreate(root, std::to_string(i)));
+  }
+  for (int i = 0; i < kSandboxes; ++i) {
+    WriteFile(paths[i] + "/output", std::to_string(i));
+    WriteFile(paths[i] + "/input", std::to_string(-i));
+  }
+  EXPECT_EQ(std::distance(fs::directory_iterator(daemon_.At("sandbox")),
+                          fs::directory_iterator()),
+            kSandboxes);
+  for (int i = 0; i < kSandboxes; ++i) {
+    const std::string name = std::to_string(i);
+    EXPECT_EQ(ReadFile(paths[i] + "/output"), name);
+    EXPECT_EQ(ReadFile(paths[i] + "/input"), std::to_string(-i));
+    const auto collected = daemon_.client().Collect(name, {"output"});
+    ASSERT_TRUE(collected.ok()) << collected.status();
+    EXPECT_EQ(collected->outputs[0].digest, Digest::Of(name));
+    EXPECT_TRUE(daemon_.client().Release(name).ok());
+  }
+  EXPECT_EQ(daemon_.Metric("sandboxes"), 0);
 }
 
 // Each keeps a descriptor open in the daemon, which takes what the hard limit
