@@ -6,7 +6,6 @@
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/strings/str_cat.h"
-#include "base/parallel.h"
 #include "base/small_file.h"
 #include "base/status.h"
 #include "build/bazel/remote/execution/v2/remote_execution.pb.h"
@@ -25,10 +24,8 @@ namespace rev2 = ::build::bazel::remote::execution::v2;
 // batch, with at most 100 bytes around each of 4000.
 constexpr int64_t kBatchBytesMax = (int64_t{4} << 20) - (int64_t{512} << 10);
 constexpr size_t kBatchBlobsMax = 4000;
-// Several smaller messages arrive sooner than a large one does over a
-// connection that is new, as it takes few bytes at first.
+// In one message; MissingSearch asks for more of them at once.
 constexpr size_t kFindBlobsMax = 8000;
-constexpr size_t kFindCallsMax = 8;
 // Sent in one message; larger ones in pieces of this size.
 constexpr int64_t kSendWholeBytesMax = int64_t{512} << 10;
 constexpr int64_t kCompressFromBytes = int64_t{64} << 10;
@@ -279,16 +276,12 @@ absl::StatusOr<std::vector<Digest>> RemoteCas::FindMissingNow(
   if (wanted.empty()) return wanted;
   Tries tries = calls_.NewTries();
   RETURN_IF_ERROR(Learn(tries).status());
-  const size_t parts = (wanted.size() + kFindBlobsMax - 1) / kFindBlobsMax;
-  std::vector<std::vector<Digest>> lacks(parts);
-  RETURN_IF_ERROR(ParallelFor(parts, kFindCallsMax, [&](size_t part) {
-    const auto asked = absl::MakeConstSpan(wanted).subspan(part * kFindBlobsMax,
-                                                           kFindBlobsMax);
-    ASSIGN_OR_RETURN(lacks[part], AskMissing(asked, tries));
-    return absl::OkStatus();
-  }));
   absl::flat_hash_set<Digest> missing;
-  for (const std::vector<Digest>& some : lacks) {
+  for (size_t i = 0; i < wanted.size(); i += kFindBlobsMax) {
+    ASSIGN_OR_RETURN(
+        const std::vector<Digest> some,
+        AskMissing(absl::MakeConstSpan(wanted).subspan(i, kFindBlobsMax),
+                   tries));
     missing.insert(some.begin(), some.end());
   }
   wanted.erase(std::remove_if(wanted.begin(), wanted.end(),
@@ -300,7 +293,7 @@ absl::StatusOr<std::vector<Digest>> RemoteCas::FindMissingNow(
 }
 
 absl::StatusOr<std::vector<Digest>> RemoteCas::AskMissing(
-    absl::Span<const Digest> digests, Tries tries) {
+    absl::Span<const Digest> digests, Tries& tries) {
   google::protobuf::Arena arena;  // One allocation for many digests.
   auto& request =
       *google::protobuf::Arena::CreateMessage<rev2::FindMissingBlobsRequest>(

@@ -137,10 +137,9 @@ class RemoteCas final : public BlobSource {
   absl::StatusOr<Abilities> AskAbilities(Tries& tries);
   absl::StatusOr<std::vector<Digest>> FindMissingNow(
       absl::Span<const Digest> digests);
-  // Of so few that one message holds them. `tries` are this thread's own, with
-  // what time is left of the call's.
+  // Of so few that one message holds them.
   absl::StatusOr<std::vector<Digest>> AskMissing(
-      absl::Span<const Digest> digests, Tries tries);
+      absl::Span<const Digest> digests, Tries& tries);
   void FetchBatches(absl::Span<const Digest> digests, Batch& batch);
   absl::Status FetchWhole(const Digest& digest, Batch& batch);
   // Each blob's answer goes to `sent`, but for the error of the whole call.
