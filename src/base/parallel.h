@@ -18,6 +18,18 @@ inline size_t CoreCount() {
   return std::max(1u, std::thread::hardware_concurrency());
 }
 
+// Up to `count` threads that call `run`, fewer where no more can be had.
+template <typename Run>
+std::vector<std::thread> StartThreads(size_t count, const Run& run) {
+  std::vector<std::thread> threads;
+  try {
+    while (threads.size() < count) threads.emplace_back(run);
+  } catch (const std::system_error&) {
+    // EAGAIN: too many threads.
+  }
+  return threads;
+}
+
 // Calls `body(i)` for each i below `count`, on up to `threads` threads (fewer
 // where no more can be had), until one fails; then returns the error that came
 // first. Nothing runs any more when it returns.
@@ -38,14 +50,8 @@ absl::Status ParallelFor(size_t count, size_t threads, const Body& body) {
       return;
     }
   };
-  std::vector<std::thread> others;
-  try {
-    for (size_t i = 1; i < std::min(threads, count); ++i) {
-      others.emplace_back(run);
-    }
-  } catch (const std::system_error&) {
-    // EAGAIN: too many threads.
-  }
+  const size_t wanted = std::max<size_t>(std::min(threads, count), 1);
+  std::vector<std::thread> others = StartThreads(wanted - 1, run);
   run();
   for (std::thread& other : others) other.join();
   return error;
