@@ -38,6 +38,9 @@ constexpr BlobId kEmptyBlobId = UINT32_MAX;
 // List() looks at so many slots before it lets others have the lock.
 constexpr size_t kListSlots = 4096;
 
+// Missing() looks at so many.
+constexpr size_t kDigestsAtOnce = 256;
+
 // A missing name is an answer, not an accident: no message is built.
 absl::Status NotHere() { return absl::Status(absl::StatusCode::kNotFound, ""); }
 
@@ -94,15 +97,25 @@ bool BlobStore::Contains(const Digest& digest) const {
 std::vector<Digest> BlobStore::Missing(absl::Span<const Digest> digests) {
   std::vector<Digest> missing;
   absl::flat_hash_set<Digest> seen;
-  for (const Digest& digest : digests) {
-    if (digest.size_bytes() == 0 || TouchIfResident(digest)) continue;
-    if (seen.insert(digest).second) missing.push_back(digest);
+  while (!digests.empty()) {
+    // Some at a time, so that others get the lock.
+    const auto some = digests.subspan(0, kDigestsAtOnce);
+    digests.remove_prefix(some.size());
+    MutexLock lock(mu_);
+    for (const Digest& digest : some) {
+      if (digest.size_bytes() == 0 || TouchIfResidentLocked(digest)) continue;
+      if (seen.insert(digest).second) missing.push_back(digest);
+    }
   }
   return missing;
 }
 
 bool BlobStore::TouchIfResident(const Digest& digest) {
   MutexLock lock(mu_);
+  return TouchIfResidentLocked(digest);
+}
+
+bool BlobStore::TouchIfResidentLocked(const Digest& digest) {
   Slot* const slot = slots_.Find(digest);
   if (slot == nullptr) return false;
   slots_.Use(*slot, NextTick());
@@ -127,17 +140,23 @@ absl::StatusOr<Lease> BlobStore::LeaseBlob(const Digest& digest) {
   return *std::move(lease);
 }
 
-Lease BlobStore::LeaseAwaited(const Digest& digest) {
-  if (digest.size_bytes() == 0) return Lease(this, kEmptyBlobId);
+void BlobStore::LeaseAwaited(absl::Span<const Digest> digests,
+                             std::vector<Lease>& leases) {
   MutexLock lock(mu_);
-  Slot* slot = slots_.Find(digest);
-  if (slot == nullptr) {
-    slot = &slots_.Await(digest, EstimateBytes(digest.size_bytes()));
-  } else {
-    slot->used = NextTick();
+  for (const Digest& digest : digests) {
+    if (digest.size_bytes() == 0) {
+      leases.push_back(Lease(this, kEmptyBlobId));
+      continue;
+    }
+    Slot* slot = slots_.Find(digest);
+    if (slot == nullptr) {
+      slot = &slots_.Await(digest, EstimateBytes(digest.size_bytes()));
+    } else {
+      slot->used = NextTick();
+    }
+    slots_.AddLease(*slot);
+    leases.push_back(Lease(this, slots_.IdOf(*slot)));
   }
-  slots_.AddLease(*slot);
-  return Lease(this, slots_.IdOf(*slot));
 }
 
 std::vector<Digest> BlobStore::Awaited(absl::Span<const Digest> digests) const {

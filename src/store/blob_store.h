@@ -215,8 +215,10 @@ class BlobStore {
   // NotFound, without a message, if the blob is not here.
   absl::StatusOr<BlobRef> Ref(const Digest& digest);
   absl::StatusOr<Lease> LeaseBlob(const Digest& digest);
-  // The same, but a blob that is not here is leased from when it comes.
-  Lease LeaseAwaited(const Digest& digest);
+  // Adds one for each to `leases`. A blob that is not here is leased from when
+  // it comes.
+  void LeaseAwaited(absl::Span<const Digest> digests,
+                    std::vector<Lease>& leases);
   // Ends leases on blobs that were last used at `used`, a NextTick(): they are
   // evicted as if they had not been leased since.
   void GiveBack(std::vector<Lease> leases, uint64_t used);
@@ -356,7 +358,7 @@ class BlobStore {
   // take it.
   struct Shard {
     Mutex mu;
-    bool exists ABSL_GUARDED_BY(mu) = false;
+    std::atomic<bool> exists{false};  // Set under mu.
     int64_t directory_bytes ABSL_GUARDED_BY(mu) = 0;
     int64_t foreign_bytes ABSL_GUARDED_BY(mu) = 0;
   };
@@ -379,6 +381,7 @@ class BlobStore {
   absl::Status Start();
   absl::Status LockDirectory();
   absl::Status MakeParts();
+  void SpreadShards();
   absl::Status ClearScratch();
   absl::Status AccountParts();
   absl::Status LoadBlobs();
@@ -412,7 +415,7 @@ class BlobStore {
   //
   // Accounts `bytes` of `owner`, evicting if need be. ENOSPC if it cannot.
   absl::Status Reserve(Owner owner, int64_t bytes);
-  absl::StatusOr<UniqueFd> NewFile(const char* directory);
+  absl::StatusOr<UniqueFd> NewFile(const std::string& directory);
   // Gives a complete, verified file its name. `accounted_bytes` of `from`
   // become the blob's, if it is linked.
   absl::StatusOr<Publication> Publish(int fd, const Digest& digest, Owner from,
@@ -425,6 +428,8 @@ class BlobStore {
   void SettleDirectoryLocked(Shard& shard, size_t number)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
   bool TouchIfResident(const Digest& digest);
+  bool TouchIfResidentLocked(const Digest& digest)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Also of the empty blob only if it is stored.
   std::optional<Lease> LeaseResident(const Digest& digest);
 

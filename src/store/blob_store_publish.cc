@@ -70,7 +70,7 @@ int64_t BlobStore::EstimateBytes(int64_t size_bytes) const {
   return (blocks + descriptions) * block_bytes_;
 }
 
-absl::StatusOr<UniqueFd> BlobStore::NewFile(const char* directory) {
+absl::StatusOr<UniqueFd> BlobStore::NewFile(const std::string& directory) {
   if (is_read_only_) {
     return ErrnoStatus(EROFS, "the store is on read-only media");
   }
@@ -228,7 +228,13 @@ absl::StatusOr<std::unique_ptr<Upload>> BlobStore::StartUpload(
     return Annotate(NoRoom(digest), "the store holds at most ",
                     options_.capacity_bytes, " bytes");
   }
-  absl::StatusOr<UniqueFd> fd = NewFile("cas");
+  // For minutes, ext4 passes over the inodes of files that were deleted, one by
+  // one, whenever it makes a new file in the same group of blocks. Shards lie
+  // in many (SpreadShards()), so that a store that evicts all the time has few
+  // to pass over in each.
+  const size_t shard = ShardOf(digest);
+  absl::StatusOr<UniqueFd> fd = NewFile(
+      shards_[shard].exists ? absl::StrCat("cas/", ShardName(shard)) : "cas");
   if (!fd.ok()) return Annotate(fd.status(), "uploading ", digest.ToString());
   return std::make_unique<StoreUpload>(*this, digest, *std::move(fd));
 }

@@ -164,6 +164,7 @@ absl::Status BlobStore::MakeParts() {
     const absl::Status made = disk_.MakeDirectory(directory_.get(), part, 0700);
     if (!made.ok() && ErrnoOf(made) != EEXIST) return made;
   }
+  SpreadShards();
   absl::StatusOr<UniqueFd> cas =
       disk_.Open(directory_.get(), "cas", kDirectoryFlags, 0);
   // A read-only medium without any blobs is an empty store.
@@ -171,6 +172,14 @@ absl::Status BlobStore::MakeParts() {
   if (!cas.ok()) return cas.status();
   cas_ = *std::move(cas);
   return absl::OkStatus();
+}
+
+// See StartUpload().
+void BlobStore::SpreadShards() {
+  if (is_read_only_) return;
+  const absl::StatusOr<UniqueFd> cas =
+      disk_.Open(directory_.get(), "cas", O_RDONLY | O_DIRECTORY, 0);
+  if (cas.ok()) disk_.SpreadDirectories(cas->get()).IgnoreError();
 }
 
 // Scratch files have no names as a rule (O_TMPFILE).

@@ -2,7 +2,9 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <sys/vfs.h>
@@ -171,6 +173,17 @@ absl::StatusOr<int64_t> RealDisk::BlockBytes(int fd) {
   struct statfs attributes;
   if (fstatfs(fd, &attributes) != 0) return ErrnoStatus(errno, "fstatfs");
   return static_cast<int64_t>(attributes.f_bsize);
+}
+
+absl::Status RealDisk::SpreadDirectories(int fd) {
+  int flags = 0;
+  if (ioctl(fd, FS_IOC_GETFLAGS, &flags) != 0) {
+    return ErrnoStatus(errno, "reading the flags of a directory");
+  }
+  if ((flags & FS_TOPDIR_FL) != 0) return absl::OkStatus();
+  flags |= FS_TOPDIR_FL;
+  return StatusOf(ioctl(fd, FS_IOC_SETFLAGS, &flags),
+                  "setting the flags of a directory");
 }
 
 }  // namespace casement

@@ -64,6 +64,10 @@ class Disk {
   virtual absl::Status Lock(int fd, int operation) = 0;
   // fstatfs(2): the unit in which the file system allocates.
   virtual absl::StatusOr<int64_t> BlockBytes(int fd) = 0;
+  // FS_IOC_SETFLAGS with FS_TOPDIR_FL: ext4 puts what is made in a directory of
+  // this one far from what is made in another. ENOTTY where that has no
+  // meaning.
+  virtual absl::Status SpreadDirectories(int fd) = 0;
 };
 
 // Write() until all is written, from `offset` on.
@@ -97,6 +101,7 @@ class RealDisk : public Disk {
   absl::Status SyncFileSystem(int fd) override;
   absl::Status Lock(int fd, int operation) override;
   absl::StatusOr<int64_t> BlockBytes(int fd) override;
+  absl::Status SpreadDirectories(int fd) override;
 };
 
 }  // namespace casement

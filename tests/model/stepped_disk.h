@@ -116,6 +116,10 @@ class SteppedDisk final : public Disk {
     RETURN_IF_ERROR(Enter("BlockBytes"));
     return real_.BlockBytes(fd);
   }
+  absl::Status SpreadDirectories(int fd) override {
+    RETURN_IF_ERROR(Enter("SpreadDirectories"));
+    return real_.SpreadDirectories(fd);
+  }
 
  private:
   absl::Status Enter(const char* name) {

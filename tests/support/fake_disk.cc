@@ -154,4 +154,9 @@ absl::StatusOr<int64_t> FakeDisk::BlockBytes(int fd) {
   return real_.BlockBytes(fd);
 }
 
+absl::Status FakeDisk::SpreadDirectories(int fd) {
+  RETURN_IF_ERROR(Enter("SpreadDirectories"));
+  return real_.SpreadDirectories(fd);
+}
+
 }  // namespace casement

@@ -65,6 +65,7 @@ class FakeDisk final : public Disk {
   absl::Status SyncFileSystem(int fd) override;
   absl::Status Lock(int fd, int operation) override;
   absl::StatusOr<int64_t> BlockBytes(int fd) override;
+  absl::Status SpreadDirectories(int fd) override;
 
  private:
   enum class Mode { kHealthy, kFailOne, kDie, kShorten };

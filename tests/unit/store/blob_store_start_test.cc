@@ -1,6 +1,8 @@
 // What BlobStore finds when it starts: after a stop, a kill, a power loss, and
 // with things in the directory that are not its own.
 #include <fcntl.h>
+#include <linux/fs.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -23,8 +25,11 @@
 #include "casement/digest.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "store/blob_path.h"
 #include "store/blob_store.h"
+#include "store/disk.h"
 #include "support/store_fixture.h"
+#include "support/temp_directory.h"
 
 namespace casement {
 namespace {
@@ -325,6 +330,47 @@ TEST_F(BlobStoreStartTest, ASymlinkInPlaceOfAShardIsNotFollowed) {
   Open();
   EXPECT_FALSE(store_->Contains(digest));
   EXPECT_THAT(Log(), Contains(HasSubstr("it is no directory")));
+}
+
+// Where ext4 puts the inodes of a directory's files.
+bool AreDirectoriesSpread(const std::string& path) {
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  int flags = 0;
+  return ioctl(fd.get(), FS_IOC_GETFLAGS, &flags) == 0 &&
+         (flags & FS_TOPDIR_FL) != 0;
+}
+
+TEST_F(BlobStoreStartTest, ShardsAreSpreadOverTheDiskIfItCan) {
+  const TempDirectory other;
+  const UniqueFd fd(
+      open(other.path().c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const bool can = RealDisk().SpreadDirectories(fd.get()).ok();
+  Open();
+  EXPECT_EQ(AreDirectoriesSpread(options_.directory + "/cas"), can);
+  disk_.FailIf([](absl::string_view name) {
+    return name == "SpreadDirectories" ? EOPNOTSUPP : 0;
+  });
+  Open();
+}
+
+TEST_F(BlobStoreStartTest, AnUploadIsMadeInItsShard) {
+  Open();
+  const Digest first = MustPut(BytesOf(0));
+  int seed = 1;
+  while (ShardOf(Digest::Of(BytesOf(seed))) != ShardOf(first)) ++seed;
+  const auto upload = store_->StartUpload(Digest::Of(BytesOf(seed)));
+  ASSERT_TRUE(upload.ok()) << upload.status();
+  const std::string place = absl::StrCat(options_.directory, "/cas/",
+                                         ShardName(ShardOf(first)), "/#");
+  int found = 0;
+  for (const auto& link :
+       std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;  // The iterator's own.
+    const std::string to =
+        std::filesystem::read_symlink(link.path(), gone).string();
+    if (to.compare(0, place.size(), place) == 0) ++found;
+  }
+  EXPECT_EQ(found, 1);
 }
 
 TEST_F(BlobStoreStartTest, ScratchIsEmptied) {
