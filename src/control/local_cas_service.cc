@@ -138,7 +138,12 @@ absl::Status FetchWhole(DirectoryTable& table, BlobFetcher& fetcher,
   if (!with_files) return table.FetchDirectories(root);
   ASSIGN_OR_RETURN(const ClosureLease lease,
                    table.LeaseClosure(root, InputsFrom::kRemote));
-  return fetcher.FetchAll(table.MissingOf(lease));
+  std::vector<Digest> wanted = table.MissingOf(lease);
+  for (const InternedDirectory* const directory :
+       DirectoriesOf({lease.root().get()})) {
+    wanted.push_back(directory->digest());
+  }
+  return fetcher.FetchAll(wanted);
 }
 
 // A tree to the remote cache, as far as it is not there.

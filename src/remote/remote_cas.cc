@@ -267,11 +267,8 @@ absl::StatusOr<std::vector<Digest>> RemoteCas::FindMissing(
 absl::StatusOr<std::vector<Digest>> RemoteCas::FindMissingNow(
     absl::Span<const Digest> digests) {
   std::vector<Digest> wanted;
-  absl::flat_hash_set<Digest> seen;
   for (const Digest& digest : digests) {
-    if (!IsEmptyBlob(digest) && seen.insert(digest).second) {
-      wanted.push_back(digest);
-    }
+    if (!IsEmptyBlob(digest)) wanted.push_back(digest);
   }
   if (wanted.empty()) return wanted;
   Tries tries = calls_.NewTries();
@@ -286,7 +283,7 @@ absl::StatusOr<std::vector<Digest>> RemoteCas::FindMissingNow(
   }
   wanted.erase(std::remove_if(wanted.begin(), wanted.end(),
                               [&missing](const Digest& digest) {
-                                return !missing.contains(digest);
+                                return missing.erase(digest) == 0;
                               }),
                wanted.end());
   return wanted;

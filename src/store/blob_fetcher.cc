@@ -5,12 +5,19 @@
 #include <utility>
 
 #include "absl/container/flat_hash_set.h"
+#include "base/parallel.h"
 #include "base/status.h"
 #include "store/blob_answers.h"
 #include "store/damaged.h"
 
 namespace casement {
 namespace {
+
+// Bytes that wait for being stored. More are stored as they come.
+constexpr int64_t kUnstoredBytesMax = int64_t{64} << 20;
+
+// Storing what nobody waits for leaves room for those who work with it already.
+int StoringMax() { return static_cast<int>((CoreCount() + 1) / 2); }
 
 absl::Status Stopped() {
   return absl::CancelledError("no blobs are fetched any more");
@@ -75,7 +82,7 @@ class BlobFetcher::Arriving {
 BlobFetcher::BlobFetcher(BlobStore& store, BlobSource& source, Options options)
     : store_(store), source_(source), options_(options) {
   for (int i = 0; i < options_.threads; ++i) {
-    threads_.emplace_back([this] { Work(); });
+    threads_.emplace_back([this] { RunTasks(); });
   }
 }
 
@@ -86,19 +93,24 @@ BlobFetcher::~BlobFetcher() {
 
 void BlobFetcher::Stop() {
   std::vector<Waiter> waiters;
+  std::vector<Take> takers;
   {
     MutexLock lock(mu_);
     is_stopped_ = true;
     for (auto& [digest, job] : jobs_) {
       std::move(job.waiters.begin(), job.waiters.end(),
                 std::back_inserter(waiters));
+      std::move(job.takers.begin(), job.takers.end(),
+                std::back_inserter(takers));
       job.waiters.clear();
+      job.takers.clear();
     }
-    waiting_ = 0;
+    waiting_ = unstored_waiters_ = 0;
   }
   work_.NotifyAll();
   source_.Cancel();
   for (const Waiter& waiter : waiters) waiter.done(Stopped());
+  for (const Take& take : takers) take(Stopped());
 }
 
 bool BlobFetcher::IsSmall(const Digest& digest) const {
@@ -115,8 +127,7 @@ void BlobFetcher::Want(const Digest& digest, int64_t upto, Done done) {
       work_.NotifyOne();
       if (upto == digest.size_bytes() || job.arriving == nullptr ||
           !job.arriving->Has(upto)) {
-        job.waiters.push_back({std::move(done), upto});
-        ++waiting_;
+        AddWaiterLocked(job, {std::move(done), upto});
         return;
       }
       now = absl::OkStatus();
@@ -132,6 +143,12 @@ BlobFetcher::Job& BlobFetcher::WantLocked(const Digest& digest) {
   return job;
 }
 
+void BlobFetcher::AddWaiterLocked(Job& job, Waiter waiter) {
+  job.waiters.push_back(std::move(waiter));
+  ++waiting_;
+  if (job.unstored != nullptr) ++unstored_waiters_;
+}
+
 void BlobFetcher::WantAll(absl::Span<const Digest> digests,
                           absl::FunctionRef<Done(const Digest&)> done_for) {
   if (digests.empty()) return;  // Nobody need wake up.
@@ -139,15 +156,46 @@ void BlobFetcher::WantAll(absl::Span<const Digest> digests,
     MutexLock lock(mu_);
     if (!is_stopped_) {
       for (const Digest& digest : digests) {
-        WantLocked(digest).waiters.push_back(
-            {done_for(digest), digest.size_bytes()});
+        AddWaiterLocked(WantLocked(digest),
+                        {done_for(digest), digest.size_bytes()});
       }
-      waiting_ += static_cast<int64_t>(digests.size());
       work_.NotifyAll();
       return;
     }
   }
   for (const Digest& digest : digests) done_for(digest)(Stopped());
+}
+
+void BlobFetcher::WantBytes(absl::Span<const Digest> digests,
+                            absl::FunctionRef<Take(const Digest&)> take_for) {
+  if (digests.empty()) return;
+  // Those whose bytes are here already; nullptr after Stop().
+  std::vector<std::pair<Take, Bytes>> now;
+  {
+    MutexLock lock(mu_);
+    for (const Digest& digest : digests) {
+      if (is_stopped_) {
+        now.emplace_back(take_for(digest), nullptr);
+        continue;
+      }
+      Job& job = WantLocked(digest);
+      if (job.unstored != nullptr) {
+        now.emplace_back(take_for(digest), job.unstored);
+        continue;
+      }
+      job.takers.push_back(take_for(digest));
+      ++waiting_;
+    }
+    work_.NotifyAll();
+  }
+  for (const auto& [take, bytes] : now) {
+    if (bytes == nullptr) {
+      take(Stopped());
+    } else {
+      const absl::string_view view = *bytes;
+      take(&view);
+    }
+  }
 }
 
 absl::Status BlobFetcher::FetchAll(absl::Span<const Digest> digests) {
@@ -192,43 +240,76 @@ bool BlobFetcher::TakeFromLocked(std::deque<Digest>& queue,
   return batch.empty() || IsSmall(batch.front());
 }
 
-std::vector<Digest> BlobFetcher::TakeLocked(bool& is_ahead) {
-  std::vector<Digest> batch;
-  int64_t bytes = 0;
-  while (!wanted_queue_.empty() &&
-         TakeFromLocked(wanted_queue_, batch, bytes)) {
-  }
-  // Half of the threads stay free for what somebody waits for.
-  if (!batch.empty() || running_ahead_ >= (options_.threads + 1) / 2) {
-    return batch;
-  }
-  while (!ahead_queue_.empty() && TakeFromLocked(ahead_queue_, batch, bytes)) {
-  }
-  is_ahead = !batch.empty();
-  if (is_ahead) ++running_ahead_;
-  return batch;
+BlobFetcher::Haste::Haste(BlobFetcher& fetcher) : fetcher_(fetcher) {
+  MutexLock lock(fetcher_.mu_);
+  ++fetcher_.hastes_;
 }
 
-void BlobFetcher::Work() {
-  while (true) {
-    std::vector<Digest> batch;
-    bool is_ahead = false;
-    {
-      MutexLock lock(mu_);
-      while (!is_stopped_ && (batch = TakeLocked(is_ahead)).empty()) {
-        work_.Wait(mu_);
-      }
-      if (is_stopped_) return;
-    }
-    if (IsSmall(batch.front())) {
-      FetchSmall(batch);
-    } else {
-      Finish(batch.front(), FetchLarge(batch.front()));
-    }
-    if (!is_ahead) continue;
+BlobFetcher::Haste::~Haste() {
+  MutexLock lock(fetcher_.mu_);
+  --fetcher_.hastes_;
+  if (fetcher_.MayStoreLocked()) fetcher_.work_.NotifyOne();
+}
+
+bool BlobFetcher::MayStoreLocked() const {
+  if (unstored_queue_.empty()) return false;
+  if (unstored_waiters_ > 0) return true;
+  return hastes_ == 0 && RunningLocked(Work::kFetch) == 0 &&
+         RunningLocked(Work::kStore) < StoringMax();
+}
+
+bool BlobFetcher::TakeLocked(Task& task) {
+  int64_t bytes = 0;
+  task.work = Work::kFetch;
+  while (!wanted_queue_.empty() &&
+         TakeFromLocked(wanted_queue_, task.batch, bytes)) {
+  }
+  if (!task.batch.empty()) return true;
+  if (MayStoreLocked()) {
+    task.work = Work::kStore;
+    task.batch.push_back(unstored_queue_.front());
+    task.unstored = jobs_.at(unstored_queue_.front()).unstored;
+    unstored_queue_.pop_front();
+    return true;
+  }
+  // Half of the threads stay free for what somebody waits for.
+  if (RunningLocked(Work::kFetchAhead) >= (options_.threads + 1) / 2) {
+    return false;
+  }
+  task.work = Work::kFetchAhead;
+  while (!ahead_queue_.empty() &&
+         TakeFromLocked(ahead_queue_, task.batch, bytes)) {
+  }
+  return !task.batch.empty();
+}
+
+void BlobFetcher::RunTasks() {
+  while (const std::optional<Task> task = NextTask()) {
+    Run(*task);
     MutexLock lock(mu_);
-    --running_ahead_;
-    work_.NotifyOne();
+    --RunningLocked(task->work);
+    if (task->work == Work::kFetchAhead || MayStoreLocked()) work_.NotifyOne();
+  }
+}
+
+std::optional<BlobFetcher::Task> BlobFetcher::NextTask() {
+  Task task;
+  MutexLock lock(mu_);
+  while (!is_stopped_ && !TakeLocked(task)) work_.Wait(mu_);
+  if (is_stopped_) return std::nullopt;
+  ++RunningLocked(task.work);
+  if (MayStoreLocked()) work_.NotifyOne();
+  return task;
+}
+
+void BlobFetcher::Run(const Task& task) {
+  const Digest& first = task.batch.front();
+  if (task.work == Work::kStore) {
+    Finish(first, store_.Put(first, *task.unstored));
+  } else if (IsSmall(first)) {
+    FetchSmall(task.batch);
+  } else {
+    Finish(first, FetchLarge(first));
   }
 }
 
@@ -242,12 +323,49 @@ void BlobFetcher::FetchSmall(const std::vector<Digest>& digests) {
   if (absent.empty()) return;
   source_.FetchSmall(absent, [this](const Digest& digest,
                                     absl::StatusOr<absl::string_view> bytes) {
-    Finish(digest, bytes.ok() ? Kept(digest, store_.Put(digest, *bytes))
-                              : bytes.status());
+    if (bytes.ok()) {
+      Come(digest, *bytes);
+    } else {
+      Finish(digest, bytes.status());
+    }
   });
 }
 
-absl::Status BlobFetcher::Kept(const Digest& digest, const absl::Status& kept) {
+void BlobFetcher::Come(const Digest& digest, absl::string_view bytes) {
+  const auto has_takers = [&] {
+    MutexLock lock(mu_);
+    const auto found = jobs_.find(digest);
+    return found != jobs_.end() && !found->second.takers.empty();
+  };
+  // Put() says what is wrong with bytes that do not match.
+  if (!has_takers() || Digest::Of(bytes) != digest) {
+    Finish(digest, Counted(digest, store_.Put(digest, bytes)));
+    return;
+  }
+  Counted(digest, absl::OkStatus()).IgnoreError();
+  std::vector<Take> takers;
+  bool is_stored_later = false;
+  {
+    MutexLock lock(mu_);
+    Job& job = jobs_.at(digest);
+    takers.swap(job.takers);
+    waiting_ -= static_cast<int64_t>(takers.size());
+    const auto size = static_cast<int64_t>(bytes.size());
+    is_stored_later = unstored_bytes_ + size <= kUnstoredBytesMax;
+    if (is_stored_later) {
+      job.unstored = std::make_shared<const std::string>(bytes);
+      unstored_bytes_ += size;
+      unstored_waiters_ += static_cast<int>(job.waiters.size());
+      unstored_queue_.push_back(digest);
+      if (MayStoreLocked()) work_.NotifyOne();
+    }
+  }
+  for (const Take& take : takers) take(&bytes);
+  if (!is_stored_later) Finish(digest, store_.Put(digest, bytes));
+}
+
+absl::Status BlobFetcher::Counted(const Digest& digest,
+                                  const absl::Status& kept) {
   RETURN_IF_ERROR(OrWrongBytes(kept, digest));
   fetched_.fetch_add(1);
   fetched_bytes_.fetch_add(digest.size_bytes());
@@ -266,7 +384,7 @@ absl::Status BlobFetcher::FetchLarge(const Digest& digest) {
   }
   absl::Status status = FetchInPieces(digest, *upload, *arriving);
   arriving->End();
-  if (status.ok()) status = Kept(digest, upload->Commit());
+  if (status.ok()) status = Counted(digest, upload->Commit());
   if (!status.ok()) arriving->Retract();
   return status;
 }
@@ -316,18 +434,29 @@ std::optional<size_t> BlobFetcher::ReadArrived(
 }
 
 void BlobFetcher::Finish(const Digest& digest, const absl::Status& status) {
-  std::vector<Waiter> waiters;
+  Job job;
   {
     MutexLock lock(mu_);
     const auto found = jobs_.find(digest);
     if (found == jobs_.end()) return;
-    waiters = std::move(found->second.waiters);
-    waiting_ -= static_cast<int64_t>(waiters.size());
-    if (!found->second.is_wanted) ahead_.fetch_add(1);
+    job = std::move(found->second);
     jobs_.erase(found);
+    waiting_ -= static_cast<int64_t>(job.waiters.size() + job.takers.size());
+    if (job.unstored != nullptr) {
+      unstored_bytes_ -= digest.size_bytes();
+      unstored_waiters_ -= static_cast<int>(job.waiters.size());
+    }
+    if (!job.is_wanted) ahead_.fetch_add(1);
   }
   if (!status.ok()) failed_.fetch_add(1);
-  for (const Waiter& waiter : waiters) waiter.done(status);
+  for (const Waiter& waiter : job.waiters) waiter.done(status);
+  for (const Take& take : job.takers) {
+    if (status.ok()) {
+      take(nullptr);
+    } else {
+      take(status);
+    }
+  }
 }
 
 BlobFetcher::Stats BlobFetcher::GetStats() const {

@@ -15,6 +15,7 @@
 #ifndef CASEMENT_STORE_BLOB_FETCHER_H_
 #define CASEMENT_STORE_BLOB_FETCHER_H_
 
+#include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -22,6 +23,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <thread>  // NOLINT
 #include <vector>
 
@@ -79,6 +81,30 @@ class BlobFetcher {
   void WantAll(absl::Span<const Digest> digests,
                absl::FunctionRef<Done(const Digest&)> done_for);
 
+  // What is called with a blob's bytes, which are right and last as long as the
+  // call; with nullptr if the blob is in the store; or with why it did not
+  // come.
+  using Take =
+      std::function<void(const absl::StatusOr<const absl::string_view*>&)>;
+  // The same for whoever can do without the store: a small blob is taken as
+  // soon as it is here, and stored when there is time (see Haste).
+  void WantBytes(absl::Span<const Digest> digests,
+                 absl::FunctionRef<Take(const Digest&)> take_for);
+
+  // Somebody who works with bytes from WantBytes() and has no time to lose:
+  // while there is one, or something wanted is being fetched, those are stored
+  // only if somebody wants the blob itself, or if they are many.
+  class Haste {
+   public:
+    explicit Haste(BlobFetcher& fetcher);
+    ~Haste();
+    Haste(const Haste&) = delete;
+    Haste& operator=(const Haste&) = delete;
+
+   private:
+    BlobFetcher& fetcher_;
+  };
+
   // Waits for all of them. The first error; but NotFound only if there is no
   // other, as MissingBlobsStatus() of all that the source lacks.
   absl::Status FetchAll(absl::Span<const Digest> digests);
@@ -97,7 +123,7 @@ class BlobFetcher {
     int64_t fetched = 0;  // Blobs, since the start; as the following two.
     int64_t fetched_bytes = 0;
     int64_t failed = 0;
-    int64_t waiting = 0;  // Calls of Want() without an answer.
+    int64_t waiting = 0;  // Wanted by somebody who has no answer yet.
     int64_t ahead = 0;    // Fetched for nobody; a part of `fetched`.
   };
   Stats GetStats() const;
@@ -108,29 +134,51 @@ class BlobFetcher {
     Done done;
     int64_t upto = 0;
   };
+  using Bytes = std::shared_ptr<const std::string>;
   struct Job {
     std::vector<Waiter> waiters;
+    std::vector<Take> takers;
     std::shared_ptr<Arriving> arriving;  // If it comes in pieces.
+    Bytes unstored;                      // They are right, and here.
     bool is_wanted = false;              // Not only fetched ahead.
-    bool is_running = false;             // A thread has it.
+    bool is_running = false;             // A thread has it, or had.
+  };
+  // What a thread does next: in this order, if there are several.
+  enum class Work { kFetch, kStore, kFetchAhead };
+  struct Task {
+    Work work;
+    std::vector<Digest> batch;  // One large blob or some small ones.
+    Bytes unstored;             // To be stored: those of the only one.
   };
 
-  void Work();
+  void RunTasks();
+  // Waits for one; nullopt after Stop().
+  std::optional<Task> NextTask();
+  void Run(const Task& task);
   Job& WantLocked(const Digest& digest) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
-  // What to get next: one large blob or some small ones.
-  std::vector<Digest> TakeLocked(bool& is_ahead)
+  void AddWaiterLocked(Job& job, Waiter waiter)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  // False if there is nothing to do.
+  bool TakeLocked(Task& task) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  bool MayStoreLocked() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
+  int& RunningLocked(Work work) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return running_[static_cast<size_t>(work)];
+  }
+  int RunningLocked(Work work) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_) {
+    return running_[static_cast<size_t>(work)];
+  }
   // False if the batch is complete.
   bool TakeFromLocked(std::deque<Digest>& queue, std::vector<Digest>& batch,
                       int64_t& bytes) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void FetchSmall(const std::vector<Digest>& digests);
+  void Come(const Digest& digest, absl::string_view bytes);
   absl::Status FetchLarge(const Digest& digest);
   absl::Status FetchInPieces(const Digest& digest, Upload& upload,
                              Arriving& arriving);
   // Those who wait for its first `bytes` bytes at most need not any more.
   void Arrived(const Digest& digest, int64_t bytes);
-  // Counts a blob whose storing had this result.
-  absl::Status Kept(const Digest& digest, const absl::Status& kept);
+  // Counts a blob if this result of storing it is none of wrong bytes.
+  absl::Status Counted(const Digest& digest, const absl::Status& kept);
   void Finish(const Digest& digest, const absl::Status& status);
   bool IsSmall(const Digest& digest) const;
 
@@ -149,9 +197,13 @@ class BlobFetcher {
   // wanted since stands in both.
   std::deque<Digest> wanted_queue_ ABSL_GUARDED_BY(mu_);
   std::deque<Digest> ahead_queue_ ABSL_GUARDED_BY(mu_);
-  // Threads that fetch ahead.
-  int running_ahead_ ABSL_GUARDED_BY(mu_) = 0;
+  // Digests of jobs with unstored bytes.
+  std::deque<Digest> unstored_queue_ ABSL_GUARDED_BY(mu_);
+  int64_t unstored_bytes_ ABSL_GUARDED_BY(mu_) = 0;
+  int unstored_waiters_ ABSL_GUARDED_BY(mu_) = 0;         // For such jobs.
+  std::array<int, 3> running_ ABSL_GUARDED_BY(mu_) = {};  // Tasks, by Work.
   int64_t waiting_ ABSL_GUARDED_BY(mu_) = 0;
+  int hastes_ ABSL_GUARDED_BY(mu_) = 0;
   bool is_stopped_ ABSL_GUARDED_BY(mu_) = false;
   CondVar work_;
 

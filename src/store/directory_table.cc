@@ -35,9 +35,29 @@ uint64_t SaturatingAdd(uint64_t a, uint64_t b) {
              : a + b;
 }
 
+// As often as it names them.
+std::vector<Digest> FilesOf(const Directory& directory) {
+  std::vector<Digest> files;
+  for (const Directory::Entry& entry : directory.entries()) {
+    if (entry.type == EntryType::kFile) files.push_back(entry.digest);
+  }
+  return files;
+}
+
 absl::Status NoRemote() {
   return absl::FailedPreconditionError(
       "inputs from a remote cache: the daemon was started without --remote");
+}
+
+absl::StatusOr<std::shared_ptr<const Directory>> ParseDirectory(
+    const Digest& digest, absl::string_view bytes) {
+  absl::StatusOr<std::shared_ptr<const Directory>> directory =
+      Directory::Parse(bytes);
+  if (!directory.ok()) {
+    return Annotate(directory.status(), digest.ToString(),
+                    " is no valid Directory");
+  }
+  return directory;
 }
 
 absl::StatusOr<std::shared_ptr<const Directory>> ReadDirectory(
@@ -56,13 +76,7 @@ absl::StatusOr<std::shared_ptr<const Directory>> ReadDirectory(
     return DamagedBlobStatus(digest, "it was a Directory");
   }
   if (!bytes.ok()) return bytes.status();
-  absl::StatusOr<std::shared_ptr<const Directory>> directory =
-      Directory::Parse(*bytes);
-  if (!directory.ok()) {
-    return Annotate(directory.status(), digest.ToString(),
-                    " is no valid Directory");
-  }
-  return directory;
+  return ParseDirectory(digest, *bytes);
 }
 
 }  // namespace
@@ -117,14 +131,169 @@ ClosureLease::~ClosureLease() {
   if (table_ != nullptr) table_->Return(root_);
 }
 
+// Fetches the Directories of a closure that are not here, each as soon as it
+// is known: as many exchanges, one after the other, as the closure is deep. Has
+// `files`, if there is one, look for their files meanwhile. Keeps the
+// Directories, known ones excepted, and leases on them.
+class DirectoryTable::Gatherer {
+ public:
+  Gatherer(DirectoryTable& table, MissingSearch* files)
+      : table_(table), files_(files) {}
+
+  // To be called once.
+  absl::Status Gather(const Digest& root) {
+    std::vector<Digest> wanted = {root};
+    seen_.insert(root);
+    for (;;) {
+      std::vector<Digest> below;
+      for (const Digest& digest : LeaseOrFetch(wanted)) {
+        RETURN_IF_ERROR(Read(digest, below));
+      }
+      if (below.empty()) {
+        if (fetching_ == 0) break;
+        RETURN_IF_ERROR(TakeSome(below));
+      }
+      wanted.swap(below);
+    }
+    return missing_.empty() ? absl::OkStatus() : MissingBlobsStatus(missing_);
+  }
+
+  // nullptr if it was known.
+  std::shared_ptr<const Directory> Find(const Digest& digest) const {
+    const auto found = gathered_.find(digest);
+    return found != gathered_.end() ? found->second : nullptr;
+  }
+
+  // All of them that were not known.
+  std::vector<Digest> Digests() const {
+    std::vector<Digest> digests;
+    for (const auto& [digest, directory] : gathered_) digests.push_back(digest);
+    return digests;
+  }
+
+ private:
+  struct Arrival {
+    Digest digest;
+    // nullptr if it is in the store.
+    absl::StatusOr<std::shared_ptr<const Directory>> directory;
+  };
+  // What the fetcher's threads say, even when nobody wants to know any more.
+  struct Arrivals {
+    Mutex mu;  // A leaf.
+    CondVar some;
+    std::vector<Arrival> list ABSL_GUARDED_BY(mu);
+  };
+
+  // Those that are not known and in the store. The others are on their way
+  // then.
+  std::vector<Digest> LeaseOrFetch(const std::vector<Digest>& digests) {
+    std::vector<Digest> here;
+    std::vector<Digest> absent;
+    for (const Digest& digest : digests) {
+      if (IsKnown(digest)) continue;
+      table_.store_.LeaseAwaited({&digest, 1}, leases_);
+      (table_.store_.Contains(digest) ? here : absent).push_back(digest);
+    }
+    fetching_ += absent.size();
+    table_.fetcher_->WantBytes(
+        absent, [this](const Digest& digest) { return TakerFor(digest); });
+    return here;
+  }
+
+  // Parses in the fetcher's threads, which are several.
+  BlobFetcher::Take TakerFor(const Digest& digest) const {
+    return [arrivals = arrivals_,
+            digest](const absl::StatusOr<const absl::string_view*>& bytes) {
+      absl::StatusOr<std::shared_ptr<const Directory>> directory = nullptr;
+      if (!bytes.ok()) {
+        // Shares nothing with the fetcher's, as in BlobAnswers.
+        directory = WithCode(bytes.status().code(), bytes.status());
+      } else if (*bytes != nullptr) {
+        directory = ParseDirectory(digest, **bytes);
+      }
+      MutexLock lock(arrivals->mu);
+      arrivals->list.push_back({digest, std::move(directory)});
+      arrivals->some.NotifyAll();
+    };
+  }
+
+  // Waits for some; those they lead to are added to `below`.
+  absl::Status TakeSome(std::vector<Digest>& below) {
+    std::vector<Arrival> arrived;
+    {
+      MutexLock lock(arrivals_->mu);
+      while (arrivals_->list.empty()) arrivals_->some.Wait(arrivals_->mu);
+      arrived.swap(arrivals_->list);
+    }
+    fetching_ -= arrived.size();
+    for (const Arrival& arrival : arrived) {
+      if (absl::IsNotFound(arrival.directory.status())) {
+        missing_.push_back(arrival.digest);
+        continue;
+      }
+      RETURN_IF_ERROR(arrival.directory.status());
+      if (*arrival.directory == nullptr) {
+        RETURN_IF_ERROR(Read(arrival.digest, below));
+      } else {
+        RETURN_IF_ERROR(Keep(arrival.digest, *arrival.directory, below));
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  bool IsKnown(const Digest& digest) const {
+    MutexLock lock(table_.mu_);
+    return table_.nodes_.contains(digest);
+  }
+
+  // It is in the store, and leased.
+  absl::Status Read(const Digest& digest, std::vector<Digest>& below) {
+    ASSIGN_OR_RETURN(const std::shared_ptr<const Directory> directory,
+                     table_.Load(digest));
+    return Keep(digest, directory, below);
+  }
+
+  absl::Status Keep(const Digest& digest,
+                    const std::shared_ptr<const Directory>& directory,
+                    std::vector<Digest>& below) {
+    for (const Directory::Entry& entry : directory->entries()) {
+      if (entry.type == EntryType::kDirectory) {
+        if (seen_.insert(entry.digest).second) below.push_back(entry.digest);
+      } else if (entry.type == EntryType::kFile && files_ != nullptr) {
+        files_->Add(entry.digest);
+      }
+    }
+    if (static_cast<int64_t>(seen_.size()) >
+        table_.options_.closure_directories_max) {
+      return absl::ResourceExhaustedError(absl::StrCat(
+          "the tree has more than ", table_.options_.closure_directories_max,
+          " distinct Directories"));
+    }
+    gathered_.emplace(digest, directory);
+    return absl::OkStatus();
+  }
+
+  DirectoryTable& table_;
+  MissingSearch* const files_;
+  absl::flat_hash_set<Digest> seen_;
+  size_t fetching_ = 0;
+  const std::shared_ptr<Arrivals> arrivals_ = std::make_shared<Arrivals>();
+  std::vector<Digest> missing_;
+  absl::flat_hash_map<Digest, std::shared_ptr<const Directory>> gathered_;
+  std::vector<Lease> leases_;
+};
+
 // Reads what is below a root that is not known yet, with a stack of its own
 // instead of recursion, and holds leases on it until it is interned. Known
-// Directories below it are held by a count. With `remote_files`, files that are
-// not here are awaited if that finds them.
+// Directories below it are held by a count. With `gathered`, what that has is
+// not read, and files that are not here are awaited if `remote_files` finds
+// them.
 class DirectoryTable::Loader {
  public:
-  Loader(DirectoryTable& table, MissingSearch* remote_files)
-      : table_(table), remote_files_(remote_files) {}
+  explicit Loader(DirectoryTable& table) : Loader(table, nullptr, nullptr) {}
+  Loader(DirectoryTable& table, const Gatherer* gathered,
+         MissingSearch* remote_files)
+      : table_(table), gathered_(gathered), remote_files_(remote_files) {}
 
   // Gives up what was not interned.
   ~Loader() {
@@ -221,15 +390,16 @@ class DirectoryTable::Loader {
           " distinct Directories"));
     }
     Loaded& loaded = loaded_[digest];
-    if (!LeaseInto(digest, loaded)) return absl::OkStatus();
-    // Load() remembers what the Gatherer has parsed.
-    absl::StatusOr<std::shared_ptr<const Directory>> directory =
-        remote_files_ == nullptr ? ReadDirectory(table_.store_, digest)
-                                 : table_.Load(digest);
-    if (!directory.ok()) return directory.status();
-    loaded.directory = *std::move(directory);
-    for (const Directory::Entry& entry : loaded.directory->entries()) {
-      if (entry.type == EntryType::kFile) LeaseFile(entry.digest, loaded);
+    if (gathered_ != nullptr) loaded.directory = gathered_->Find(digest);
+    if (loaded.directory != nullptr) {
+      // It may be on its way to the store. Its files have been looked for.
+      std::vector<Digest> awaited = FilesOf(*loaded.directory);
+      awaited.push_back(digest);
+      table_.store_.LeaseAwaited(awaited, loaded.leases);
+    } else {
+      if (!LeaseInto(digest, loaded)) return absl::OkStatus();
+      ASSIGN_OR_RETURN(loaded.directory, ReadDirectory(table_.store_, digest));
+      LeaseFiles(loaded);
     }
     stack_.push_back({digest});
     return absl::OkStatus();
@@ -247,13 +417,14 @@ class DirectoryTable::Loader {
     return true;
   }
 
-  void LeaseFile(const Digest& digest, Loaded& loaded) {
+  void LeaseFiles(Loaded& loaded) {
+    const std::vector<Digest> files = FilesOf(*loaded.directory);
     if (remote_files_ == nullptr) {
-      LeaseInto(digest, loaded);
+      for (const Digest& digest : files) LeaseInto(digest, loaded);
       return;
     }
-    loaded.leases.push_back(table_.store_.LeaseAwaited(digest));
-    remote_files_->Add(digest);
+    table_.store_.LeaseAwaited(files, loaded.leases);
+    for (const Digest& digest : files) remote_files_->Add(digest);
   }
 
   bool LeaseInto(const Digest& digest, Loaded& loaded) {
@@ -339,6 +510,7 @@ class DirectoryTable::Loader {
   }
 
   DirectoryTable& table_;
+  const Gatherer* const gathered_;
   MissingSearch* const remote_files_;
   std::vector<Frame> stack_;
   absl::flat_hash_map<Digest, Loaded> loaded_;
@@ -349,130 +521,6 @@ class DirectoryTable::Loader {
   std::vector<Digest> missing_order_;
   uint64_t missing_bytes_ = 0;
   int64_t directories_ = 0;
-};
-
-// Fetches the Directories of a closure that are not here, each as soon as it
-// is known: as many exchanges, one after the other, as the closure is deep.
-// Keeps them from eviction until they are leased as the closure's. Has `files`,
-// if there is one, look for their files meanwhile.
-class DirectoryTable::Gatherer {
- public:
-  Gatherer(DirectoryTable& table, MissingSearch* files)
-      : table_(table), files_(files) {}
-
-  absl::Status Gather(const Digest& root) {
-    std::vector<Digest> wanted = {root};
-    seen_.insert(root);
-    for (;;) {
-      ASSIGN_OR_RETURN(const std::vector<Digest> here, LeaseOrFetch(wanted));
-      wanted.clear();
-      for (const Digest& digest : here) {
-        RETURN_IF_ERROR(AddChildren(digest, wanted));
-      }
-      if (!wanted.empty()) continue;
-      if (fetching_ == 0) break;
-      ASSIGN_OR_RETURN(wanted, WaitForSome());
-    }
-    return missing_.empty() ? absl::OkStatus() : MissingBlobsStatus(missing_);
-  }
-
- private:
-  // Beyond a few times something evicts it as fast as it comes.
-  static constexpr int kFetchesMax = 4;
-
-  // What the fetcher's threads say, even when nobody wants to know any more.
-  struct Arrivals {
-    Mutex mu;  // A leaf.
-    CondVar some;
-    std::vector<std::pair<Digest, absl::Status>> list ABSL_GUARDED_BY(mu);
-  };
-
-  // Those of them that are here. The others are on their way then.
-  absl::StatusOr<std::vector<Digest>> LeaseOrFetch(
-      const std::vector<Digest>& digests) {
-    std::vector<Digest> here;
-    std::vector<Digest> absent;
-    for (const Digest& digest : digests) {
-      absl::StatusOr<Lease> lease = table_.store_.LeaseBlob(digest);
-      if (lease.ok()) {
-        leases_.push_back(*std::move(lease));
-        here.push_back(digest);
-      } else if (++fetches_[digest] <= kFetchesMax) {
-        absent.push_back(digest);
-      } else {
-        return ErrnoStatus(ENOSPC,
-                           "Directories are evicted as fast as they come");
-      }
-    }
-    fetching_ += absent.size();
-    table_.fetcher_->WantAll(
-        absent, [this](const Digest& digest) -> BlobFetcher::Done {
-          return [arrivals = arrivals_, digest](const absl::Status& status) {
-            MutexLock lock(arrivals->mu);
-            // Shares nothing with the fetcher's, as in BlobAnswers.
-            arrivals->list.emplace_back(digest,
-                                        WithCode(status.code(), status));
-            arrivals->some.NotifyAll();
-          };
-        });
-    return here;
-  }
-
-  // What has come since.
-  absl::StatusOr<std::vector<Digest>> WaitForSome() {
-    std::vector<std::pair<Digest, absl::Status>> arrived;
-    {
-      MutexLock lock(arrivals_->mu);
-      while (arrivals_->list.empty()) arrivals_->some.Wait(arrivals_->mu);
-      arrived.swap(arrivals_->list);
-    }
-    fetching_ -= arrived.size();
-    std::vector<Digest> come;
-    for (const auto& [digest, status] : arrived) {
-      if (absl::IsNotFound(status)) {
-        missing_.push_back(digest);
-      } else {
-        RETURN_IF_ERROR(status);
-        come.push_back(digest);
-      }
-    }
-    return come;
-  }
-
-  absl::Status AddChildren(const Digest& digest, std::vector<Digest>& below) {
-    {
-      MutexLock lock(table_.mu_);
-      if (table_.nodes_.contains(digest)) return absl::OkStatus();
-    }
-    ASSIGN_OR_RETURN(std::shared_ptr<const Directory> directory,
-                     table_.Load(digest));
-    for (const Directory::Entry& entry : directory->entries()) {
-      if (entry.type == EntryType::kDirectory) {
-        if (seen_.insert(entry.digest).second) below.push_back(entry.digest);
-      } else if (entry.type == EntryType::kFile && files_ != nullptr) {
-        files_->Add(entry.digest);
-      }
-    }
-    if (static_cast<int64_t>(seen_.size()) >
-        table_.options_.closure_directories_max) {
-      return absl::ResourceExhaustedError(absl::StrCat(
-          "the tree has more than ", table_.options_.closure_directories_max,
-          " distinct Directories"));
-    }
-    parsed_.push_back(std::move(directory));
-    return absl::OkStatus();
-  }
-
-  DirectoryTable& table_;
-  MissingSearch* const files_;
-  absl::flat_hash_set<Digest> seen_;
-  absl::flat_hash_map<Digest, int> fetches_;
-  size_t fetching_ = 0;
-  const std::shared_ptr<Arrivals> arrivals_ = std::make_shared<Arrivals>();
-  std::vector<Digest> missing_;
-  std::vector<Lease> leases_;
-  // So that they are not parsed again.
-  std::vector<std::shared_ptr<const Directory>> parsed_;
 };
 
 DirectoryTable::DirectoryTable(BlobStore& store, Options options,
@@ -487,8 +535,10 @@ DirectoryTable::~DirectoryTable() {
 
 absl::Status DirectoryTable::FetchDirectories(const Digest& root) {
   if (fetcher_ == nullptr) return NoRemote();
-  return Annotate(Gatherer(*this, nullptr).Gather(root), "tree ",
-                  root.ToString());
+  Gatherer gatherer(*this, nullptr);
+  absl::Status status = gatherer.Gather(root);
+  if (status.ok()) status = fetcher_->FetchAll(gatherer.Digests());
+  return Annotate(status, "tree ", root.ToString());
 }
 
 absl::StatusOr<ClosureLease> DirectoryTable::LeaseClosure(const Digest& root,
@@ -516,22 +566,21 @@ absl::StatusOr<ClosureLease> DirectoryTable::LeaseClosure(const Digest& root,
 
 absl::StatusOr<ClosureLease> DirectoryTable::LeaseNew(const Digest& root,
                                                       InputsFrom from) {
-  if (from == InputsFrom::kStore)
-    return Loader(*this, nullptr).LoadAndLease(root);
+  if (from == InputsFrom::kStore) return Loader(*this).LoadAndLease(root);
+  const BlobFetcher::Haste haste(*fetcher_);
   MissingSearch files(*fetcher_);
   Gatherer gatherer(*this, &files);
   RETURN_IF_ERROR(gatherer.Gather(root));
   files.Ask();  // The answer comes while leases are taken.
-  return Loader(*this, &files).LoadAndLease(root);
+  return Loader(*this, &gatherer, &files).LoadAndLease(root);
 }
 
 std::vector<Digest> DirectoryTable::MissingOf(const ClosureLease& lease) {
   std::vector<Digest> files;
   for (const InternedDirectory* const one :
        DirectoriesOf({lease.root().get()})) {
-    for (const Directory::Entry& entry : one->directory().entries()) {
-      if (entry.type == EntryType::kFile) files.push_back(entry.digest);
-    }
+    const std::vector<Digest> some = FilesOf(one->directory());
+    files.insert(files.end(), some.begin(), some.end());
   }
   return store_.Missing(files);
 }

@@ -12,7 +12,6 @@ constexpr size_t kPartsAtOnce = 8;
 }  // namespace
 
 void MissingSearch::Add(const Digest& digest) {
-  if (!added_.insert(digest).second) return;
   next_.push_back(digest);
   if (next_.size() >= kPartBlobs) Ask();
 }
@@ -26,7 +25,7 @@ void MissingSearch::Ask() {
         fetcher_.FindMissing(part);
     MutexLock lock(mu_);
     if (missing.ok()) {
-      missing_.insert(missing_.end(), missing->begin(), missing->end());
+      missing_.insert(missing->begin(), missing->end());
     } else if (error_.ok()) {
       error_ = missing.status();
     }
@@ -38,7 +37,7 @@ absl::StatusOr<std::vector<Digest>> MissingSearch::Finish() {
   for (SideThread& thread : threads_) thread.Wait();
   MutexLock lock(mu_);
   if (!error_.ok()) return error_;
-  return std::move(missing_);
+  return std::vector<Digest>(missing_.begin(), missing_.end());
 }
 
 }  // namespace casement

@@ -24,25 +24,24 @@ class MissingSearch {
  public:
   explicit MissingSearch(BlobFetcher& fetcher) : fetcher_(fetcher) {}
 
-  // Each is asked for once, however often it is given. Waits while as many
-  // parts are under way as may be.
+  // Waits while as many parts are under way as may be.
   void Add(const Digest& digest);
 
   // Asks for what was added and is too little for a part.
   void Ask();
 
   // Asks, and waits for the answers: those that are neither in the store nor at
-  // the source, in any order, or the first error. To be called once, last.
+  // the source, each once and in any order, or the first error. To be called
+  // once, last.
   absl::StatusOr<std::vector<Digest>> Finish();
 
  private:
   BlobFetcher& fetcher_;
-  absl::flat_hash_set<Digest> added_;
   std::vector<Digest> next_;  // Not asked for yet.
   size_t parts_ = 0;
 
   Mutex mu_;
-  std::vector<Digest> missing_ ABSL_GUARDED_BY(mu_);
+  absl::flat_hash_set<Digest> missing_ ABSL_GUARDED_BY(mu_);
   absl::Status error_ ABSL_GUARDED_BY(mu_);
 
   std::deque<SideThread> threads_;  // Last: they use the others.

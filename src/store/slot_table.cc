@@ -90,14 +90,13 @@ Slot& SlotTable::NewResident(const Digest& digest) {
 }
 
 Slot& SlotTable::Await(const Digest& digest, int64_t bytes) {
-  const auto awaited = awaited_.find(digest);
-  if (awaited != awaited_.end()) return Ref(*awaited);
-  CASEMENT_CHECK(Find(digest) == nullptr);
-  Slot& slot = NewSlot(digest, Slot::State::kAwaited);
-  slot.allocated_bytes = bytes;
-  awaited_.insert(slot.index);
-  Count(slot, 1);
-  return slot;
+  const auto place = awaited_.lazy_emplace(digest, [&](const auto& construct) {
+    Slot& slot = NewSlot(digest, Slot::State::kAwaited);
+    slot.allocated_bytes = bytes;
+    Count(slot, 1);
+    construct(slot.index);
+  });
+  return Ref(*place);
 }
 
 Slot* SlotTable::Find(const Digest& digest) {

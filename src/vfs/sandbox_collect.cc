@@ -263,6 +263,10 @@ absl::StatusOr<Output> Sandbox::CollectDirectory(const NodePtr& node,
     RETURN_IF_ERROR(context_.store.Put(directory.digest, directory.bytes));
     add(directory.digest, directory.bytes);
   }
+  // Those from a remote cache may still be on their way to the store.
+  if (context_.fetcher != nullptr) {
+    RETURN_IF_ERROR(context_.fetcher->FetchAll(inputs));
+  }
   for (const Digest& digest : inputs) {
     ASSIGN_OR_RETURN(const std::string bytes,
                      context_.store.Read(digest, kDirectoryBytesMax));

@@ -487,6 +487,23 @@ TEST_P(Remote, InputsAmongOutputsNeedNotBeHere) {
   EXPECT_EQ(Sent(), 3);  // The file, the root and the Tree.
 }
 
+// They may be on their way to the store still.
+TEST_P(Remote, DirectoriesCanBeCollectedAsSoonAsTheyAreKnown) {
+  DirectoryBuilder top;
+  for (int i = 0; i < 300; ++i) {
+    DirectoryBuilder sub;
+    sub.AddFile(absl::StrCat(i), Digest(), false);
+    top.AddDirectory(absl::StrCat(i), PutDirectory(sub));
+  }
+  const Digest root = PutDirectory(top);
+  const std::string name = fs::path(Create(root)).filename().string();
+  const auto collected = host_.client().Collect(name, {"."}, {});
+  ASSERT_TRUE(collected.ok()) << collected.status();
+  EXPECT_EQ(collected->outputs[0].root_directory, root);
+  EXPECT_THAT(BlobsOf(*collected), SizeIs(1 + 300 + 301));
+  EXPECT_EQ(Fetched(), 301);
+}
+
 TEST_P(Remote, TheToolSendsIfItIsToldTo) {
   const std::string name = CreateWithOutputs(1);
   const ProgramResult collected =

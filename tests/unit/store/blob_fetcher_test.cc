@@ -5,9 +5,15 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "base/status.h"
 #include "casement/digest.h"
 #include "gmock/gmock.h"
@@ -271,6 +277,150 @@ TEST_F(BlobFetcherTest, StopAnswersAllThatWait) {
     EXPECT_TRUE(absl::IsCancelled(answer.Wait()));
     EXPECT_EQ(answer.count(), 1);
   }
+}
+
+// Keeps what it was given.
+struct Taken {
+  absl::StatusOr<std::string> bytes = "";
+  bool was_stored = false;
+};
+
+class BlobFetcherBytesTest : public BlobFetcherTest {
+ protected:
+  // Waits for them.
+  Taken TakeBytes(const Digest& digest) {
+    Taken taken;
+    Answer answer;
+    fetcher_->WantBytes({&digest, 1}, [&](const Digest&) -> BlobFetcher::Take {
+      return [&, done = answer.Done()](
+                 const absl::StatusOr<const absl::string_view*>& bytes) {
+        taken.was_stored = bytes.ok() && *bytes == nullptr;
+        if (!bytes.ok()) {
+          taken.bytes = bytes.status();
+        } else if (*bytes != nullptr) {
+          taken.bytes = std::string(**bytes);
+        }
+        done(absl::OkStatus());
+      };
+    });
+    EXPECT_TRUE(answer.Wait().ok());
+    return taken;
+  }
+  void WaitForStoring(absl::Span<const Digest> digests) {
+    while (!store_->Missing(digests).empty()) {
+      absl::SleepFor(absl::Milliseconds(1));
+    }
+  }
+};
+
+TEST_F(BlobFetcherBytesTest, BytesAreTakenBeforeTheyAreStored) {
+  Start();
+  const Digest digest = source_.Add(BytesOf(1));
+  {
+    const BlobFetcher::Haste haste(*fetcher_);
+    EXPECT_EQ(*TakeBytes(digest).bytes, BytesOf(1));
+    EXPECT_FALSE(store_->Contains(digest));
+    // Another one need not wait either, nor are they fetched again.
+    EXPECT_EQ(*TakeBytes(digest).bytes, BytesOf(1));
+    EXPECT_EQ(fetcher_->GetStats().fetched, 1);
+  }
+  WaitForStoring({digest});
+  EXPECT_TRUE(Fetch(digest).ok());
+  EXPECT_THAT(source_.fetched(), ElementsAre(digest));
+  EXPECT_EQ(fetcher_->GetStats().fetched, 1);
+  EXPECT_EQ(fetcher_->GetStats().waiting, 0);
+}
+
+TEST_F(BlobFetcherBytesTest, WhoeverWantsTheBlobItselfMakesHaste) {
+  Start();
+  std::vector<Digest> digests;
+  for (int i = 0; i < 10; ++i) digests.push_back(source_.Add(BytesOf(i)));
+  const BlobFetcher::Haste haste(*fetcher_);
+  for (const Digest& digest : digests)
+    EXPECT_TRUE(TakeBytes(digest).bytes.ok());
+  EXPECT_TRUE(Fetch(digests[9]).ok());
+  EXPECT_TRUE(store_->Contains(digests[9]));
+  EXPECT_THAT(source_.fetched(), SizeIs(10));
+}
+
+TEST_F(BlobFetcherBytesTest, WhatIsWantedIsFetchedBeforeTheyAreStored) {
+  Start();
+  const Digest large = source_.Add(BytesOf(1, kLargeBytes));
+  Answer answer;
+  source_.PauseAfter(100'000);
+  fetcher_->Want(large, answer.Done());
+  source_.WaitForCalls(1);
+  std::vector<Digest> digests;
+  for (int i = 2; i < 22; ++i) {
+    digests.push_back(source_.Add(BytesOf(i)));
+    EXPECT_EQ(*TakeBytes(digests.back()).bytes, BytesOf(i));
+  }
+  EXPECT_THAT(store_->Missing(digests), SizeIs(20));
+  source_.Resume();
+  EXPECT_TRUE(answer.Wait().ok());
+  WaitForStoring(digests);
+}
+
+TEST_F(BlobFetcherBytesTest, ManyBytesAreStoredInHasteToo) {
+  options_.capacity_bytes = 1 << 30;
+  Start({.threads = 4, .small_bytes = 4 << 20});
+  const BlobFetcher::Haste haste(*fetcher_);
+  std::vector<Digest> digests;
+  for (int i = 0; i < 17; ++i) {
+    digests.push_back(source_.Add(BytesOf(i, 4 << 20)));
+    EXPECT_TRUE(TakeBytes(digests.back()).bytes.ok());
+  }
+  WaitForStoring({digests.back()});
+  EXPECT_THAT(store_->Missing(digests), SizeIs(16));
+}
+
+TEST_F(BlobFetcherBytesTest, WhatIsHereIsTakenFromTheStore) {
+  Start();
+  const Digest digest = MustPut(BytesOf(1));
+  EXPECT_TRUE(TakeBytes(digest).was_stored);
+  EXPECT_THAT(source_.fetched(), IsEmpty());
+}
+
+TEST_F(BlobFetcherBytesTest, ALargeBlobIsTakenFromTheStore) {
+  Start();
+  const Digest digest = source_.Add(BytesOf(1, kLargeBytes));
+  EXPECT_TRUE(TakeBytes(digest).was_stored);
+  EXPECT_TRUE(store_->Contains(digest));
+}
+
+TEST_F(BlobFetcherBytesTest, WrongBytesAreNotTaken) {
+  Start();
+  const Digest digest = Digest::Of(BytesOf(1));
+  source_.AddWrong(digest, BytesOf(2));
+  EXPECT_TRUE(absl::IsDataLoss(TakeBytes(digest).bytes.status()));
+  EXPECT_FALSE(store_->Contains(digest));
+  EXPECT_EQ(fetcher_->GetStats().failed, 1);
+  source_.Remove(digest);
+  EXPECT_TRUE(absl::IsNotFound(TakeBytes(digest).bytes.status()));
+}
+
+TEST_F(BlobFetcherBytesTest,
+       ThatTheyCannotBeStoredIsSaidToWhoeverWantsTheBlob) {
+  options_.capacity_bytes = 1 << 20;
+  Start({.threads = 4, .small_bytes = 4 << 20});
+  const Digest digest = source_.Add(BytesOf(1, 2 << 20));
+  const BlobFetcher::Haste haste(*fetcher_);
+  EXPECT_EQ(*TakeBytes(digest).bytes, BytesOf(1, 2 << 20));
+  EXPECT_EQ(ErrnoOf(Fetch(digest)), ENOSPC);
+}
+
+TEST_F(BlobFetcherBytesTest, StopAnswersWhoeverWaitsForBytes) {
+  Start();
+  const Digest digest = source_.Add(BytesOf(1));
+  source_.Pause();
+  std::thread taker([&] {
+    EXPECT_TRUE(absl::IsCancelled(TakeBytes(digest).bytes.status()));
+  });
+  source_.WaitForCalls(1);
+  fetcher_->Stop();
+  taker.join();
+  EXPECT_TRUE(absl::IsCancelled(TakeBytes(digest).bytes.status()));
+  EXPECT_EQ(fetcher_->GetStats().waiting, 0);
 }
 
 TEST_F(BlobFetcherTest, ABlobThatDoesNotFitIsResourceExhausted) {

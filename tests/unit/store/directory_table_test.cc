@@ -488,7 +488,25 @@ TEST_F(RemoteTreeTest, DirectoriesAreFetchedAndFilesAwaited) {
   EXPECT_EQ((*lease).root()->paths(), 5);
   EXPECT_THAT(source_.fetched(), ElementsAre(root_, sub_));
   EXPECT_FALSE(store_->Contains(a_));
+  ASSERT_TRUE(fetcher_->FetchAll({root_, sub_}).ok());
+  EXPECT_THAT(source_.fetched(), ElementsAre(root_, sub_));
   EXPECT_EQ(store_->GetStats().awaited, 2);
+}
+
+TEST_F(RemoteTreeTest, ADirectoryNeedNotBeStoredToBeOfUse) {
+  const BlobFetcher::Haste haste(*fetcher_);
+  const absl::StatusOr<ClosureLease> lease = LeaseRemote();
+  ASSERT_TRUE(lease.ok()) << lease.status();
+  EXPECT_EQ((*lease).root()->paths(), 5);
+  EXPECT_FALSE(store_->Contains(root_));
+  // Nor to be known to another one.
+  DirectoryBuilder other;
+  other.AddDirectory("sub", sub_);
+  const Digest root = source_.Add(other.Build());
+  EXPECT_TRUE(table_->LeaseClosure(root, InputsFrom::kRemote).ok());
+  EXPECT_THAT(source_.fetched(), ElementsAre(root_, sub_, root));
+  // This is to have it in the store.
+  ASSERT_TRUE(table_->FetchDirectories(root).ok());
 }
 
 TEST_F(RemoteTreeTest, DirectoriesCanBeFetchedWithoutALookAtTheFiles) {
@@ -511,7 +529,7 @@ TEST_F(RemoteTreeTest, WhatIsAwaitedIsLeasedWhenItComes) {
   {
     const absl::StatusOr<ClosureLease> lease = LeaseRemote();
     ASSERT_TRUE(lease.ok()) << lease.status();
-    ASSERT_TRUE(fetcher_->FetchAll({a_, b_}).ok());
+    ASSERT_TRUE(fetcher_->FetchAll({a_, b_, root_, sub_}).ok());
     store_->CheckInvariants();
     EXPECT_EQ(store_->GetStats().awaited, 0);
     EXPECT_EQ(store_->EvictUnleased().blobs, 0);
@@ -535,6 +553,7 @@ TEST_F(RemoteTreeTest, WhatTheCacheLacksIsNamed) {
   EXPECT_TRUE(absl::IsFailedPrecondition(lease.status())) << lease.status();
   EXPECT_THAT(Violations(lease.status()), ElementsAre(ViolationFor(b_)));
   EXPECT_EQ(store_->GetStats().awaited, 0);
+  ASSERT_TRUE(fetcher_->FetchAll({root_, sub_}).ok());
   source_.Remove(sub_);
   store_->EvictUnleased();
   EXPECT_THAT(Violations(LeaseRemote().status()),
