@@ -25,6 +25,7 @@
 #include "google/rpc/error_details.pb.h"
 #include "gtest/gtest.h"
 #include "model/directory.h"
+#include "store/blob_answers.h"
 #include "store/blob_fetcher.h"
 #include "store/blob_store.h"
 #include "store/missing.h"
@@ -464,8 +465,19 @@ class RemoteTreeTest : public DirectoryTableTest {
     root.AddDirectory("sub", sub_);
     root_ = source_.Add(root.Build());
   }
-  ~RemoteTreeTest() override { Close(); }
+  ~RemoteTreeTest() override {
+    fetcher_.reset();  // It may be storing what came.
+    Close();
+  }
 
+  // Until the fetcher has nothing to do with them any more; FetchAll() is
+  // content with blobs that are in the store.
+  void WaitUntilStored(const std::vector<Digest>& digests) {
+    BlobAnswers answers;
+    fetcher_->WantAll(
+        digests, [&](const Digest& digest) { return answers.For(digest); });
+    EXPECT_EQ(answers.Wait(), absl::OkStatus());
+  }
   absl::StatusOr<ClosureLease> LeaseRemote() {
     absl::StatusOr<ClosureLease> lease =
         table_->LeaseClosure(root_, InputsFrom::kRemote);
@@ -519,6 +531,7 @@ TEST_F(RemoteTreeTest, DirectoriesCanBeFetchedWithoutALookAtTheFiles) {
   EXPECT_EQ(store_->GetStats().awaited, 0);
   ASSERT_TRUE(table_->FetchDirectories(root_).ok());
   EXPECT_EQ(source_.calls(), 2);
+  WaitUntilStored({root_, sub_});
   source_.Remove(sub_);
   EXPECT_EQ(store_->EvictUnleased().blobs, 2);
   EXPECT_THAT(Violations(table_->FetchDirectories(root_)),
@@ -529,7 +542,7 @@ TEST_F(RemoteTreeTest, WhatIsAwaitedIsLeasedWhenItComes) {
   {
     const absl::StatusOr<ClosureLease> lease = LeaseRemote();
     ASSERT_TRUE(lease.ok()) << lease.status();
-    ASSERT_TRUE(fetcher_->FetchAll({a_, b_, root_, sub_}).ok());
+    WaitUntilStored({a_, b_, root_, sub_});
     store_->CheckInvariants();
     EXPECT_EQ(store_->GetStats().awaited, 0);
     EXPECT_EQ(store_->EvictUnleased().blobs, 0);
@@ -553,7 +566,7 @@ TEST_F(RemoteTreeTest, WhatTheCacheLacksIsNamed) {
   EXPECT_TRUE(absl::IsFailedPrecondition(lease.status())) << lease.status();
   EXPECT_THAT(Violations(lease.status()), ElementsAre(ViolationFor(b_)));
   EXPECT_EQ(store_->GetStats().awaited, 0);
-  ASSERT_TRUE(fetcher_->FetchAll({root_, sub_}).ok());
+  WaitUntilStored({root_, sub_});
   source_.Remove(sub_);
   store_->EvictUnleased();
   EXPECT_THAT(Violations(LeaseRemote().status()),
