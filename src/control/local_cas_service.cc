@@ -138,12 +138,7 @@ absl::Status FetchWhole(DirectoryTable& table, BlobFetcher& fetcher,
   if (!with_files) return table.FetchDirectories(root);
   ASSIGN_OR_RETURN(const ClosureLease lease,
                    table.LeaseClosure(root, InputsFrom::kRemote));
-  std::vector<Digest> wanted = table.MissingOf(lease);
-  for (const InternedDirectory* const directory :
-       DirectoriesOf({lease.root().get()})) {
-    wanted.push_back(directory->digest());
-  }
-  return fetcher.FetchAll(wanted);
+  return fetcher.FetchAll(BlobsOf(*lease.root()));
 }
 
 // A tree to the remote cache, as far as it is not there.
@@ -153,13 +148,7 @@ absl::Status SendWhole(DirectoryTable& table, BlobSender& sender,
   ASSIGN_OR_RETURN(const ClosureLease lease,
                    table.LeaseClosure(root, InputsFrom::kRemote));
   BlobSender::Sending sending(sender);
-  for (const InternedDirectory* const directory :
-       DirectoriesOf({lease.root().get()})) {
-    sending.Add(directory->digest());
-    for (const Directory::Entry& entry : directory->directory().entries()) {
-      if (entry.type == EntryType::kFile) sending.Add(entry.digest);
-    }
-  }
+  for (const Digest& digest : BlobsOf(*lease.root())) sending.Add(digest);
   return sending.Wait();
 }
 

@@ -117,6 +117,16 @@ std::vector<const InternedDirectory*> DirectoriesOf(
   return found;
 }
 
+std::vector<Digest> BlobsOf(const InternedDirectory& root) {
+  std::vector<Digest> blobs;
+  for (const InternedDirectory* const one : DirectoriesOf({&root})) {
+    blobs.push_back(one->digest());
+    const std::vector<Digest> files = FilesOf(one->directory());
+    blobs.insert(blobs.end(), files.begin(), files.end());
+  }
+  return blobs;
+}
+
 ClosureLease::ClosureLease(ClosureLease&& other) noexcept
     : table_(std::exchange(other.table_, nullptr)),
       root_(std::move(other.root_)) {}

@@ -73,6 +73,10 @@ class InternedDirectory {
 std::vector<const InternedDirectory*> DirectoriesOf(
     std::vector<const InternedDirectory*> tops);
 
+// `root`, all Directories below it, each once, and after each of them its files
+// as often as it names them.
+std::vector<Digest> BlobsOf(const InternedDirectory& root);
+
 class DirectoryTable;
 
 // Keeps a closure from being evicted. Given back by destruction, once.
@@ -124,9 +128,6 @@ class DirectoryTable {
   // of its files. Errors as LeaseClosure()'s with kRemote.
   absl::Status FetchDirectories(const Digest& root);
 
-  // The files of a leased closure that are not here, each once.
-  std::vector<Digest> MissingOf(const ClosureLease& lease);
-
   // One Directory without its children and without a lease, for the tree/ view.
   // NotFound, without a message, if it is not in the store.
   absl::StatusOr<std::shared_ptr<const Directory>> Load(const Digest& digest);
@@ -164,6 +165,8 @@ class DirectoryTable {
   };
 
   absl::StatusOr<ClosureLease> LeaseNew(const Digest& root, InputsFrom from);
+  // The files of a leased closure that are not here, each once.
+  std::vector<Digest> MissingOf(const ClosureLease& lease);
   ClosureLease LeaseKnownLocked(Node& node) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   // Lowers the count; with the last one the node goes, and what it counted on.
   void ReleaseLocked(const Digest& digest, Remains& remains)
