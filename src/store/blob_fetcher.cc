@@ -288,7 +288,7 @@ void BlobFetcher::RunTasks() {
     Run(*task);
     MutexLock lock(mu_);
     --RunningLocked(task->work);
-    if (task->work == Work::kFetchAhead || MayStoreLocked()) work_.NotifyOne();
+    if (task->work == Work::kFetchAhead) work_.NotifyOne();
   }
 }
 
@@ -342,7 +342,7 @@ void BlobFetcher::Come(const Digest& digest, absl::string_view bytes) {
     Finish(digest, Counted(digest, store_.Put(digest, bytes)));
     return;
   }
-  Counted(digest, absl::OkStatus()).IgnoreError();
+  Count(digest);
   std::vector<Take> takers;
   bool is_stored_later = false;
   {
@@ -367,9 +367,13 @@ void BlobFetcher::Come(const Digest& digest, absl::string_view bytes) {
 absl::Status BlobFetcher::Counted(const Digest& digest,
                                   const absl::Status& kept) {
   RETURN_IF_ERROR(OrWrongBytes(kept, digest));
+  Count(digest);
+  return absl::OkStatus();
+}
+
+void BlobFetcher::Count(const Digest& digest) {
   fetched_.fetch_add(1);
   fetched_bytes_.fetch_add(digest.size_bytes());
-  return absl::OkStatus();
 }
 
 absl::Status BlobFetcher::FetchLarge(const Digest& digest) {

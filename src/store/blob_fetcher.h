@@ -177,7 +177,8 @@ class BlobFetcher {
                              Arriving& arriving);
   // Those who wait for its first `bytes` bytes at most need not any more.
   void Arrived(const Digest& digest, int64_t bytes);
-  // Counts a blob if this result of storing it is none of wrong bytes.
+  // One more blob that was fetched; Counted() if storing it succeeded.
+  void Count(const Digest& digest);
   absl::Status Counted(const Digest& digest, const absl::Status& kept);
   void Finish(const Digest& digest, const absl::Status& status);
   bool IsSmall(const Digest& digest) const;
