@@ -164,13 +164,13 @@ absl::Status BlobStore::MakeParts() {
     const absl::Status made = disk_.MakeDirectory(directory_.get(), part, 0700);
     if (!made.ok() && ErrnoOf(made) != EEXIST) return made;
   }
-  SpreadShards();
   absl::StatusOr<UniqueFd> cas =
       disk_.Open(directory_.get(), "cas", kDirectoryFlags, 0);
   // A read-only medium without any blobs is an empty store.
   if (is_read_only_ && ErrnoOf(cas.status()) == ENOENT) return absl::OkStatus();
   if (!cas.ok()) return cas.status();
   cas_ = *std::move(cas);
+  SpreadShards();
   return absl::OkStatus();
 }
 
@@ -178,7 +178,7 @@ absl::Status BlobStore::MakeParts() {
 void BlobStore::SpreadShards() {
   if (is_read_only_) return;
   const absl::StatusOr<UniqueFd> cas =
-      disk_.Open(directory_.get(), "cas", O_RDONLY | O_DIRECTORY, 0);
+      disk_.Open(cas_.get(), ".", O_RDONLY | O_DIRECTORY, 0);
   if (cas.ok()) disk_.SpreadDirectories(cas->get()).IgnoreError();
 }
 
