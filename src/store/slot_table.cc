@@ -91,6 +91,7 @@ Slot& SlotTable::NewResident(const Digest& digest) {
 
 Slot& SlotTable::Await(const Digest& digest, int64_t bytes) {
   const auto place = awaited_.lazy_emplace(digest, [&](const auto& construct) {
+    CASEMENT_CHECK(Find(digest) == nullptr);
     Slot& slot = NewSlot(digest, Slot::State::kAwaited);
     slot.allocated_bytes = bytes;
     Count(slot, 1);
