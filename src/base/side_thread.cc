@@ -46,9 +46,10 @@ void SideThread::Loop() {
       MutexLock lock(mu_);
       while (task_ == nullptr && !is_ending_) changed_.Wait(mu_);
       if (task_ == nullptr) return;
-      task = task_;
+      task = std::exchange(task_, [] {});  // One is still under way.
     }
     task();
+    task = nullptr;  // What it holds goes before Wait() returns.
     MutexLock lock(mu_);
     task_ = nullptr;
     changed_.NotifyAll();

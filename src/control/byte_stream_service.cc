@@ -10,7 +10,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/compression.h"
-#include "base/side_thread.h"
 #include "base/status.h"
 #include "control/missing_blob.h"
 #include "control/request_limits.h"
@@ -102,27 +101,26 @@ class Reception {
 
   // Stores what comes from `reader`, whose first message is `piece`, and uses
   // that. The offset at its end, as the client counts.
-  absl::StatusOr<int64_t> Receive(WritePiece& piece,
+  absl::StatusOr<int64_t> Receive(std::shared_ptr<WritePiece> piece,
                                   grpc::ServerReader<WritePiece>& reader) {
-    const std::string name = piece.resource_name();
-    RETURN_IF_ERROR(Begin(name, piece.write_offset()));
+    const std::string name = piece->resource_name();
+    RETURN_IF_ERROR(Begin(name, piece->write_offset()));
     for (;;) {
-      if (!piece.resource_name().empty() && piece.resource_name() != name) {
+      if (!piece->resource_name().empty() && piece->resource_name() != name) {
         return WrongPiece(blob_.digest, "the resource name changed on the way");
       }
-      if (piece.write_offset() != offset_) {
-        return WrongOffset(piece.write_offset(), offset_);
+      if (piece->write_offset() != offset_) {
+        return WrongOffset(piece->write_offset(), offset_);
       }
-      const bool is_last = piece.finish_write();
-      RETURN_IF_ERROR(Add(piece));
-      if (is_last) break;
-      if (!reader.Read(&piece)) {
-        RETURN_IF_ERROR(Added());
+      offset_ += piece->data_bytes();
+      RETURN_IF_ERROR(Store(piece));
+      if (piece->finish_write()) break;
+      piece = std::make_shared<WritePiece>();
+      if (!reader.Read(piece.get())) {
         pending_.Keep(name, std::move(upload_));
         return WrongPiece(blob_.digest, "the last piece is missing");
       }
     }
-    RETURN_IF_ERROR(Added());
     if (decompressor_.has_value() && !decompressor_->is_complete()) {
       return WrongPiece(blob_.digest, "zstd: the last frame is cut");
     }
@@ -150,32 +148,15 @@ class Reception {
   }
 
   // A compressed upload's offsets begin with the blob's, and then count the
-  // bytes on the wire (REv2). All but a single piece are stored while the next
-  // one is received.
-  absl::Status Add(WritePiece& piece) {
-    offset_ += piece.data_bytes();
-    if (!storing_.has_value()) {
-      if (piece.finish_write()) return Store(piece.data());
-      storing_.emplace();
+  // bytes on the wire (REv2).
+  absl::Status Store(const std::shared_ptr<const WritePiece>& piece) {
+    if (!decompressor_.has_value()) {
+      return upload_->Write(piece->data(), piece);
     }
-    RETURN_IF_ERROR(Added());
-    stored_.Swap(piece);
-    storing_->Run([this] { added_ = Store(stored_.data()); });
-    return absl::OkStatus();
-  }
-
-  // What became of the last piece.
-  absl::Status Added() {
-    if (storing_.has_value()) storing_->Wait();
-    return added_;
-  }
-
-  absl::Status Store(absl::Span<const absl::string_view> data) {
-    if (!decompressor_.has_value()) return upload_->Write(data);
-    for (const absl::string_view piece : data) {
+    for (const absl::string_view bytes : piece->data()) {
       RETURN_IF_ERROR(decompressor_->Decompress(
-          piece,
-          [this](absl::string_view bytes) { return upload_->Write(bytes); }));
+          bytes,
+          [this](absl::string_view plain) { return upload_->Write(plain); }));
     }
     return absl::OkStatus();
   }
@@ -186,9 +167,6 @@ class Reception {
   std::unique_ptr<Upload> upload_;
   std::optional<ZstdDecompressor> decompressor_;
   int64_t offset_ = 0;
-  WritePiece stored_;  // These are the other thread's while it has a task.
-  absl::Status added_;
-  std::optional<SideThread> storing_;  // Last: it uses the others.
 };
 
 }  // namespace
@@ -217,16 +195,16 @@ grpc::Status ByteStreamService::Read(grpc::ServerContext*,
 
 grpc::Status ByteStreamService::Receive(grpc::ServerReader<WritePiece>& reader,
                                         WriteResponse& response) {
-  WritePiece first;
-  if (!reader.Read(&first)) {
+  const auto first = std::make_shared<WritePiece>();
+  if (!reader.Read(first.get())) {
     return ToGrpc(absl::InvalidArgumentError("upload: no piece came"));
   }
   const absl::StatusOr<ResourceName> name =
-      ParseWriteName(first.resource_name());
+      ParseWriteName(first->resource_name());
   if (!name.ok()) return ToGrpc(name.status());
   if (store_.Contains(name->digest)) {
     store_.Touch(name->digest);
-    pending_.Drop(first.resource_name());
+    pending_.Drop(first->resource_name());
     response.set_committed_size(name->is_zstd ? -1 : name->digest.size_bytes());
     return grpc::Status::OK;
   }

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <utility>
 
 #include "google/bytestream/bytestream.pb.h"
 #include "google/protobuf/io/coded_stream.h"
@@ -116,15 +115,6 @@ bool WritePiece::ParseFields() {
     }
   }
   return input.ConsumedEntireMessage();
-}
-
-void WritePiece::Swap(WritePiece& other) {
-  message_.Swap(&other.message_);
-  std::swap(resource_name_, other.resource_name_);
-  std::swap(write_offset_, other.write_offset_);
-  std::swap(finish_write_, other.finish_write_);
-  std::swap(data_, other.data_);
-  std::swap(data_bytes_, other.data_bytes_);
 }
 
 }  // namespace casement

@@ -27,7 +27,6 @@ class WritePiece {
   // Becomes what `message` says, which is empty then. Internal, as gRPC says it
   // of other messages, if that is no WriteRequest; this is lost then.
   grpc::Status Parse(grpc::ByteBuffer& message);
-  void Swap(WritePiece& other);
 
   const std::string& resource_name() const { return resource_name_; }
   int64_t write_offset() const { return write_offset_; }

@@ -128,6 +128,10 @@ class Upload {
   // disk is full; InvalidArgument past the digest's size. After an error the
   // upload is lost.
   virtual absl::Status Write(absl::Span<const absl::string_view> pieces) = 0;
+  // The same. May return before they are hashed, if that is left to another
+  // thread; `owner` is held until then, and keeps them.
+  virtual absl::Status Write(absl::Span<const absl::string_view> pieces,
+                             std::shared_ptr<const void> owner) = 0;
   absl::Status Write(absl::string_view bytes) { return Write({&bytes, 1}); }
   virtual int64_t written_bytes() const = 0;
   // Reads what was written, not verified yet, beside Write() in another thread;
@@ -158,10 +162,6 @@ class BlobStore {
     // open, to be closed, before it evicts more. The kernel lets go of a file
     // soon after it was told.
     absl::Duration zombie_grace = absl::Milliseconds(50);
-    // Whether a thread of its own hashes a large upload while it is written. On
-    // two cores, which who sends and who receives keep busy, it costs more than
-    // it brings (8 % of `byte_stream`'s time).
-    bool has_hashing_threads = CoreCount() > 2;
     // How often Maintain() makes blobs durable and writes the index.
     absl::Duration sync_interval = absl::Seconds(60);
     // Gets one line about each thing that should not be: a torn blob, a foreign
@@ -415,6 +415,7 @@ class BlobStore {
   //
   // Accounts `bytes` of `owner`, evicting if need be. ENOSPC if it cannot.
   absl::Status Reserve(Owner owner, int64_t bytes);
+  absl::StatusOr<std::unique_ptr<StoreUpload>> NewUpload(const Digest& digest);
   absl::StatusOr<UniqueFd> NewFile(const std::string& directory);
   // Gives a complete, verified file its name. `accounted_bytes` of `from`
   // become the blob's, if it is linked.

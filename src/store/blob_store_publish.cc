@@ -91,26 +91,29 @@ absl::StatusOr<UniqueFd> BlobStore::NewFile(const std::string& directory) {
 class BlobStore::StoreUpload final : public Upload {
  public:
   StoreUpload(BlobStore& store, const Digest& digest, UniqueFd fd)
-      : store_(store), digest_(digest), fd_(std::move(fd)) {
-    if (digest.size_bytes() >= kSideThreadBytes &&
-        store.options_.has_hashing_threads) {
-      hashing_.emplace();
-    }
-  }
+      : store_(store), digest_(digest), fd_(std::move(fd)) {}
 
   ~StoreUpload() override { Close(); }
 
   absl::Status Write(absl::Span<const absl::string_view> pieces) override {
-    if (is_over_) {
-      return absl::FailedPreconditionError(
-          absl::StrCat("the upload of ", digest_.ToString(), " is over"));
-    }
-    const absl::Status status = Append(pieces);
-    if (!status.ok()) is_over_ = true;
-    return Annotate(status, "uploading ", digest_.ToString());
+    RETURN_IF_ERROR(Append(pieces));
+    Hashed();
+    Hash(pieces);
+    return absl::OkStatus();
   }
 
-  int64_t written_bytes() const override { return hasher_.size_bytes(); }
+  absl::Status Write(absl::Span<const absl::string_view> pieces,
+                     std::shared_ptr<const void> owner) override {
+    if (digest_.size_bytes() < kSideThreadBytes) return Write(pieces);
+    RETURN_IF_ERROR(Append(pieces));
+    if (!hashing_.has_value()) hashing_.emplace();
+    hashing_->Run([this, owner = std::move(owner),
+                   copies = std::vector<absl::string_view>(
+                       pieces.begin(), pieces.end())] { Hash(copies); });
+    return absl::OkStatus();
+  }
+
+  int64_t written_bytes() const override { return written_bytes_; }
 
   absl::StatusOr<size_t> Read(int64_t offset,
                               absl::Span<char> buffer) const override {
@@ -122,33 +125,52 @@ class BlobStore::StoreUpload final : public Upload {
       return absl::FailedPreconditionError(
           absl::StrCat("the upload of ", digest_.ToString(), " is over"));
     }
-    const absl::Status status = VerifyAndPublish();
+    absl::Status status = Verify();
+    if (status.ok()) status = Publish();
+    Close();
+    return Annotate(status, "uploading ", digest_.ToString());
+  }
+
+  // All of it, in place of Write() and Commit(), once it is known to hash to
+  // the digest.
+  absl::Status Put(absl::string_view verified) {
+    RETURN_IF_ERROR(Append({&verified, 1}));
+    const absl::Status status = Publish();
     Close();
     return Annotate(status, "uploading ", digest_.ToString());
   }
 
  private:
   absl::Status Append(absl::Span<const absl::string_view> pieces) {
-    int64_t size = hasher_.size_bytes();
+    if (is_over_) {
+      return absl::FailedPreconditionError(
+          absl::StrCat("the upload of ", digest_.ToString(), " is over"));
+    }
+    const absl::Status status = Store(pieces);
+    if (!status.ok()) is_over_ = true;
+    return Annotate(status, "uploading ", digest_.ToString());
+  }
+
+  absl::Status Store(absl::Span<const absl::string_view> pieces) {
+    int64_t size = written_bytes_;
     for (const absl::string_view piece : pieces) size += piece.size();
     if (size > digest_.size_bytes()) {
       return absl::InvalidArgumentError(absl::StrCat(
           "more bytes than the ", digest_.size_bytes(), " of its digest"));
     }
     RETURN_IF_ERROR(ReserveFor(size));
-    const int64_t offset = hasher_.size_bytes();
-    if (!hashing_.has_value()) {
-      Hash(pieces);
-      return WriteAt(offset, size, pieces);
-    }
-    hashing_->Run([this, pieces] { Hash(pieces); });
-    absl::Status written = WriteAt(offset, size, pieces);
-    hashing_->Wait();
-    return written;
+    RETURN_IF_ERROR(WriteAt(written_bytes_, size, pieces));
+    written_bytes_ = size;
+    return absl::OkStatus();
   }
 
   void Hash(absl::Span<const absl::string_view> pieces) {
     for (const absl::string_view piece : pieces) hasher_.Update(piece);
+  }
+
+  // Returns when all that was given to the other thread is hashed.
+  void Hashed() {
+    if (hashing_.has_value()) hashing_->Wait();
   }
 
   absl::Status WriteAt(int64_t offset, int64_t end,
@@ -185,16 +207,21 @@ class BlobStore::StoreUpload final : public Upload {
     return absl::OkStatus();
   }
 
-  absl::Status VerifyAndPublish() {
-    if (hasher_.size_bytes() != digest_.size_bytes()) {
+  absl::Status Verify() {
+    if (written_bytes_ != digest_.size_bytes()) {
       return absl::InvalidArgumentError(
-          absl::StrCat("it ended after ", hasher_.size_bytes(), " bytes"));
+          absl::StrCat("it ended after ", written_bytes_, " bytes"));
     }
+    Hashed();
     const Digest hashed = hasher_.Finish();
     if (hashed != digest_) {
       return absl::InvalidArgumentError(
           absl::StrCat("the bytes hash to ", hashed.ToString()));
     }
+    return absl::OkStatus();
+  }
+
+  absl::Status Publish() {
     // A file of the empty blob needs nothing but is written like any other.
     ASSIGN_OR_RETURN(
         const Publication publication,
@@ -214,13 +241,19 @@ class BlobStore::StoreUpload final : public Upload {
   BlobStore& store_;
   const Digest digest_;
   UniqueFd fd_;
+  int64_t written_bytes_ = 0;
   Hasher hasher_;
   int64_t reserved_bytes_ = 0;
   bool is_over_ = false;
-  std::optional<SideThread> hashing_;
+  std::optional<SideThread> hashing_;  // Last: it uses `hasher_`.
 };
 
 absl::StatusOr<std::unique_ptr<Upload>> BlobStore::StartUpload(
+    const Digest& digest) {
+  return NewUpload(digest);
+}
+
+absl::StatusOr<std::unique_ptr<BlobStore::StoreUpload>> BlobStore::NewUpload(
     const Digest& digest) {
   // Said now instead of after so many bytes.
   if (digest.size_bytes() > options_.capacity_bytes ||
@@ -247,9 +280,9 @@ absl::Status BlobStore::Put(const Digest& digest, absl::string_view bytes) {
                      hashed.ToString()));
   }
   if (TouchIfResident(digest)) return absl::OkStatus();
-  ASSIGN_OR_RETURN(const std::unique_ptr<Upload> upload, StartUpload(digest));
-  RETURN_IF_ERROR(upload->Write(bytes));
-  return upload->Commit();
+  ASSIGN_OR_RETURN(const std::unique_ptr<StoreUpload> upload,
+                   NewUpload(digest));
+  return upload->Put(bytes);
 }
 
 absl::StatusOr<UniqueFd> BlobStore::NewScratchFile() {

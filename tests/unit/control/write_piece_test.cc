@@ -116,22 +116,5 @@ TEST(WritePieceTest, SaysOfGarbageWhatProtobufSays) {
   }
 }
 
-TEST(WritePieceTest, ShowsItsOwnBytesAfterASwap) {
-  WritePiece one;
-  WritePiece other;
-  grpc::ByteBuffer message = Message(Sample(), {});
-  ASSERT_TRUE(one.Parse(message).ok());
-  WriteRequest tiny;
-  tiny.set_data("tiny");  // So small that gRPC keeps it in the slice itself.
-  message = Message(tiny.SerializeAsString(), {});
-  ASSERT_TRUE(other.Parse(message).ok());
-  one.Swap(other);
-  EXPECT_EQ(DataOf(one), "tiny");
-  EXPECT_EQ(other.write_offset(), 1234567890123);
-  message = Message(Sample(), {});
-  ASSERT_TRUE(other.Parse(message).ok());
-  EXPECT_EQ(DataOf(one), "tiny");
-}
-
 }  // namespace
 }  // namespace casement

@@ -78,24 +78,37 @@ TEST_F(BlobStoreTest, BytesThatDoNotHashToTheDigestAreRefused) {
 TEST_F(BlobStoreTest, ALargeUploadIsVerifiedWhoeverHashesIt) {
   const std::string bytes = BytesOf(1, 5'000'000);
   const Digest digest = Digest::Of(bytes);
-  for (const bool has_threads : {false, true}) {
-    store_.reset();
-    options_.has_hashing_threads = has_threads;
-    Open();
-    for (const bool is_right : {false, true}) {
-      const auto upload = store_->StartUpload(digest);
-      ASSERT_TRUE(upload.ok()) << upload.status();
-      const absl::string_view end(bytes.data() + 1'000'000, 4'000'000);
-      const absl::string_view begin(is_right ? bytes.data() : end.data(),
-                                    1'000'000);
-      ASSERT_TRUE((*upload)->Write({begin, end.substr(0, 1'500'000)}).ok());
-      ASSERT_TRUE((*upload)->Write(end.substr(1'500'000)).ok());
-      EXPECT_EQ((*upload)->Commit().ok(), is_right);
-      EXPECT_EQ(store_->Contains(digest), is_right);
-    }
-    EXPECT_EQ(ReadAll(**store_->OpenDigest(digest)), bytes);
-    ASSERT_TRUE(store_->Evict(digest).ok());
+  for (const bool is_right : {false, true}) {
+    const auto upload = store_->StartUpload(digest);
+    ASSERT_TRUE(upload.ok()) << upload.status();
+    const auto owner = std::make_shared<const std::string>(
+        is_right ? bytes : BytesOf(2, 5'000'000));
+    const absl::string_view all = *owner;
+    const std::vector<absl::string_view> first = {all.substr(0, 1'000),
+                                                  all.substr(1'000, 4'000'000)};
+    const std::vector<absl::string_view> last = {all.substr(4'001'500)};
+    ASSERT_TRUE((*upload)->Write(first, owner).ok());
+    // While those are being hashed.
+    ASSERT_TRUE((*upload)->Write(all.substr(4'001'000, 500)).ok());
+    ASSERT_TRUE((*upload)->Write(last, owner).ok());
+    EXPECT_EQ((*upload)->written_bytes(), 5'000'000);
+    EXPECT_EQ((*upload)->Commit().ok(), is_right);
+    EXPECT_EQ(store_->Contains(digest), is_right);
+    EXPECT_EQ(owner.use_count(), 1);
   }
+  EXPECT_EQ(ReadAll(**store_->OpenDigest(digest)), bytes);
+}
+
+TEST_F(BlobStoreTest, BytesAreKeptByTheirOwnerUntilTheyAreHashed) {
+  const std::string bytes = BytesOf(1, 5'000'000);
+  const auto upload = store_->StartUpload(Digest::Of(bytes));
+  ASSERT_TRUE(upload.ok()) << upload.status();
+  for (size_t at = 0; at < bytes.size(); at += 1'000'000) {
+    auto owner = std::make_shared<const std::string>(bytes, at, 1'000'000);
+    const absl::string_view piece = *owner;
+    ASSERT_TRUE((*upload)->Write({&piece, 1}, std::move(owner)).ok());
+  }
+  EXPECT_EQ((*upload)->Commit(), absl::OkStatus());
 }
 
 TEST_F(BlobStoreTest, PiecesAreStoredInOrderHoweverFewBytesTheDiskTakes) {
