@@ -295,15 +295,19 @@ class DirectoryTable::Gatherer {
 
 // Reads what is below a root that is not known yet, with a stack of its own
 // instead of recursion, and holds leases on it until it is interned. Known
-// Directories below it are held by a count. With `gathered`, what that has is
-// not read, and files that are not here are awaited if `remote_files` finds
-// them.
+// Directories below it are held by a count.
 class DirectoryTable::Loader {
  public:
-  explicit Loader(DirectoryTable& table) : Loader(table, nullptr, nullptr) {}
-  Loader(DirectoryTable& table, const Gatherer* gathered,
-         MissingSearch* remote_files)
-      : table_(table), gathered_(gathered), remote_files_(remote_files) {}
+  // What is gathered is not read; files that are not here are awaited if they
+  // are found.
+  struct Remote {
+    const Gatherer& gathered;
+    MissingSearch& files;
+  };
+
+  explicit Loader(DirectoryTable& table,
+                  std::optional<Remote> remote = std::nullopt)
+      : table_(table), remote_(remote) {}
 
   // Gives up what was not interned.
   ~Loader() {
@@ -400,7 +404,7 @@ class DirectoryTable::Loader {
           " distinct Directories"));
     }
     Loaded& loaded = loaded_[digest];
-    if (gathered_ != nullptr) loaded.directory = gathered_->Find(digest);
+    if (remote_.has_value()) loaded.directory = remote_->gathered.Find(digest);
     if (loaded.directory != nullptr) {
       // It may be on its way to the store. Its files have been looked for.
       std::vector<Digest> awaited = FilesOf(*loaded.directory);
@@ -429,12 +433,12 @@ class DirectoryTable::Loader {
 
   void LeaseFiles(Loaded& loaded) {
     const std::vector<Digest> files = FilesOf(*loaded.directory);
-    if (remote_files_ == nullptr) {
+    if (!remote_.has_value()) {
       for (const Digest& digest : files) LeaseInto(digest, loaded);
       return;
     }
     table_.store_.LeaseAwaited(files, loaded.leases);
-    for (const Digest& digest : files) remote_files_->Add(digest);
+    for (const Digest& digest : files) remote_->files.Add(digest);
   }
 
   bool LeaseInto(const Digest& digest, Loaded& loaded) {
@@ -498,7 +502,7 @@ class DirectoryTable::Loader {
   }
 
   absl::Status CheckFit() {
-    if (missing_.empty() && remote_files_ == nullptr) return absl::OkStatus();
+    if (missing_.empty() && !remote_.has_value()) return absl::OkStatus();
     // What is here is leased by now, the closure's own and that of others; so
     // is what is awaited.
     const uint64_t capacity = table_.store_.GetStats().capacity_bytes;
@@ -513,15 +517,14 @@ class DirectoryTable::Loader {
     }
     if (!missing_.empty()) return MissingBlobsStatus(missing_order_);
     ASSIGN_OR_RETURN(const std::vector<Digest> nowhere,
-                     remote_files_->Finish());
+                     remote_->files.Finish());
     // Some may have come another way since they were asked for.
     const std::vector<Digest> lacking = table_.store_.Awaited(nowhere);
     return lacking.empty() ? absl::OkStatus() : MissingBlobsStatus(lacking);
   }
 
   DirectoryTable& table_;
-  const Gatherer* const gathered_;
-  MissingSearch* const remote_files_;
+  const std::optional<Remote> remote_;
   std::vector<Frame> stack_;
   absl::flat_hash_map<Digest, Loaded> loaded_;
   std::vector<Digest> order_;  // Of loaded_: children before parents.
@@ -582,7 +585,7 @@ absl::StatusOr<ClosureLease> DirectoryTable::LeaseNew(const Digest& root,
   Gatherer gatherer(*this, &files);
   RETURN_IF_ERROR(gatherer.Gather(root));
   files.Ask();  // The answer comes while leases are taken.
-  return Loader(*this, &gatherer, &files).LoadAndLease(root);
+  return Loader(*this, Loader::Remote{gatherer, files}).LoadAndLease(root);
 }
 
 std::vector<Digest> DirectoryTable::MissingOf(const ClosureLease& lease) {
