@@ -127,10 +127,12 @@ void Daemon::BuildFileSystem(const DaemonOptions& options) {
                                                .started = started,
                                                .fetcher = fetcher_.get()});
   views_->Start();
+  scratch_files_ = std::make_unique<ScratchFiles>(*store_);
   Attributes sandboxes = fixed;
   sandboxes.number = kSandboxesId;
   sandboxes_ = std::make_shared<SandboxDirectory>(
       SandboxContext{.store = *store_,
+                     .scratch_files = *scratch_files_,
                      .directories = *directories_,
                      .nodes = nodes_,
                      .notifier = notifier_,

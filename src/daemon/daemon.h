@@ -28,6 +28,7 @@
 #include "vfs/node_table.h"
 #include "vfs/root_directory.h"
 #include "vfs/sandbox_directory.h"
+#include "vfs/scratch_file.h"
 #include "vfs/views.h"
 
 namespace casement {
@@ -60,6 +61,7 @@ class Daemon {
   std::optional<SideThread> connecting_;  // To the remote cache.
   std::unique_ptr<DirectoryTable> directories_;
   std::unique_ptr<ActionCache> actions_;
+  std::unique_ptr<ScratchFiles> scratch_files_;
   NodeTable nodes_;
   Notifier notifier_;
   DataPath data_path_ = DataPath::kCached;

@@ -29,8 +29,9 @@ int Fail(const absl::Status& status, int exit_status) {
   return exit_status;
 }
 
-// Each file that a sandbox wrote has a descriptor, and so have open blobs and
-// clients. Who has CAP_SYS_RESOURCE may raise the hard limit, too.
+// Files that sandboxes wrote are open, as far as this allows, and so are blobs
+// and clients' connections. Who has CAP_SYS_RESOURCE may raise the hard limit,
+// too.
 void RaiseOpenFilesLimit() {
   constexpr rlim_t kEnough = 1 << 18;
   rlimit limit{};

@@ -3,7 +3,8 @@
 // Layout on disk, DESIGN.md section 4:
 //   lock                     flock: one BlobStore per directory
 //   cas/<hh>/<hash>-<size>   one regular file per blob, mode 0444
-//   scratch/                 files that sandboxes write; emptied by Open()
+//   scratch/                 files that sandboxes wrote, as far as they are not
+//                            open (those have no name); emptied by Open()
 //   index                    sizes and LRU order; only a cache, see index.h
 //
 // Thread safe. A blob that Contains() reports has been verified against its
@@ -186,9 +187,15 @@ class BlobStore {
   absl::Status Put(const Digest& digest, absl::string_view bytes);
   absl::StatusOr<std::unique_ptr<Upload>> StartUpload(const Digest& digest);
 
-  // A new, unnamed file under scratch/, open for reading and writing, with mode
-  // 0444 so that it can become a blob as it is.
+  // A new, unnamed file, open for reading and writing, with mode 0444 so that
+  // it can become a blob as it is.
   absl::StatusOr<UniqueFd> NewScratchFile();
+  // Gives such a file a name under scratch/, by which it can be opened again
+  // after it was closed. Whoever has the name removes it, once it is published
+  // or not wanted any more.
+  absl::StatusOr<std::string> NameScratch(int fd);
+  absl::StatusOr<UniqueFd> OpenScratch(const std::string& name);
+  void RemoveScratchName(const std::string& name);
   // Asks that scratch may grow by `bytes`, evicting if need be, and accounts
   // them. ENOSPC if it may not. Give back with ledger().Remove().
   absl::Status ReserveScratch(int64_t bytes);
@@ -417,6 +424,8 @@ class BlobStore {
   absl::Status Reserve(Owner owner, int64_t bytes);
   absl::StatusOr<std::unique_ptr<StoreUpload>> NewUpload(const Digest& digest);
   absl::StatusOr<UniqueFd> NewFile(const std::string& directory);
+  // In a shard, if that is there.
+  absl::StatusOr<UniqueFd> NewFileIn(size_t shard, const char* otherwise);
   // Gives a complete, verified file its name. `accounted_bytes` of `from`
   // become the blob's, if it is linked.
   absl::StatusOr<Publication> Publish(int fd, const Digest& digest, Owner from,
@@ -428,6 +437,9 @@ class BlobStore {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
   void SettleDirectoryLocked(Shard& shard, size_t number)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mu);
+  // Accounts what the directory takes now, in place of `counted_bytes`.
+  void SettleDirectory(int parent, const std::string& path,
+                       int64_t& counted_bytes);
   bool TouchIfResident(const Digest& digest);
   bool TouchIfResidentLocked(const Digest& digest)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
@@ -527,6 +539,12 @@ class BlobStore {
   // Of one that is being written, or could not be removed.
   int64_t new_index_bytes_ ABSL_GUARDED_BY(sync_mu_) = 0;
   std::array<Shard, kShardCount> shards_;
+
+  static constexpr char kScratchName[] = "scratch";
+  std::atomic<uint64_t> scratch_files_{0};
+  std::atomic<uint64_t> scratch_names_{0};
+  Mutex scratch_mu_;  // A leaf, held while a name is made.
+  int64_t scratch_directory_bytes_ ABSL_GUARDED_BY(scratch_mu_) = 0;
 
   mutable Mutex mu_;  // Never held across a system call.
   SlotTable slots_ ABSL_GUARDED_BY(mu_);

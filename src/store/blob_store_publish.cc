@@ -30,6 +30,7 @@ namespace casement {
 namespace {
 
 constexpr mode_t kBlobMode = 0444;
+constexpr mode_t kNamedScratchMode = 0600;
 // An upload asks for room in steps of at least this, so that a large one
 // neither evicts for bytes that may never come nor asks for each piece.
 constexpr int64_t kReserveStepBytes = int64_t{1} << 20;
@@ -86,6 +87,20 @@ absl::StatusOr<UniqueFd> BlobStore::NewFile(const std::string& directory) {
     fd = disk_.Open(directory_.get(), directory, flags, kBlobMode);
   }
   return fd;
+}
+
+// For minutes, ext4 passes over the inodes of files that were deleted, one by
+// one, whenever it makes a new file in the same group of blocks. Shards lie in
+// many (SpreadShards()), so that a store that makes and deletes files all the
+// time has few to pass over in each.
+absl::StatusOr<UniqueFd> BlobStore::NewFileIn(size_t shard,
+                                              const char* otherwise) {
+  if (shards_[shard].exists) {
+    absl::StatusOr<UniqueFd> fd =
+        NewFile(absl::StrCat("cas/", ShardName(shard)));
+    if (ErrnoOf(fd.status()) != ENOENT) return fd;
+  }
+  return NewFile(otherwise);
 }
 
 class BlobStore::StoreUpload final : public Upload {
@@ -261,13 +276,7 @@ absl::StatusOr<std::unique_ptr<BlobStore::StoreUpload>> BlobStore::NewUpload(
     return Annotate(NoRoom(digest), "the store holds at most ",
                     options_.capacity_bytes, " bytes");
   }
-  // For minutes, ext4 passes over the inodes of files that were deleted, one by
-  // one, whenever it makes a new file in the same group of blocks. Shards lie
-  // in many (SpreadShards()), so that a store that evicts all the time has few
-  // to pass over in each.
-  const size_t shard = ShardOf(digest);
-  absl::StatusOr<UniqueFd> fd = NewFile(
-      shards_[shard].exists ? absl::StrCat("cas/", ShardName(shard)) : "cas");
+  absl::StatusOr<UniqueFd> fd = NewFileIn(ShardOf(digest), "cas");
   if (!fd.ok()) return Annotate(fd.status(), "uploading ", digest.ToString());
   return std::make_unique<StoreUpload>(*this, digest, *std::move(fd));
 }
@@ -286,7 +295,36 @@ absl::Status BlobStore::Put(const Digest& digest, absl::string_view bytes) {
 }
 
 absl::StatusOr<UniqueFd> BlobStore::NewScratchFile() {
-  return NewFile("scratch");
+  return NewFileIn(scratch_files_.fetch_add(1) % kShardCount, kScratchName);
+}
+
+absl::StatusOr<std::string> BlobStore::NameScratch(int fd) {
+  // Whoever is not root may not open a blob for writing.
+  RETURN_IF_ERROR(disk_.ChangeMode(fd, kNamedScratchMode));
+  const std::string name =
+      absl::StrCat(kScratchName, "/", scratch_names_.fetch_add(1));
+  MutexLock lock(scratch_mu_);
+  ledger_.Add(Owner::kIndex, kDirectoryGrowthBlocks * block_bytes_);
+  const absl::Status linked = disk_.Link(fd, directory_.get(), name);
+  SettleDirectory(directory_.get(), kScratchName, scratch_directory_bytes_);
+  ledger_.Remove(Owner::kIndex, kDirectoryGrowthBlocks * block_bytes_);
+  RETURN_IF_ERROR(linked);
+  return name;
+}
+
+absl::StatusOr<UniqueFd> BlobStore::OpenScratch(const std::string& name) {
+  absl::StatusOr<UniqueFd> fd =
+      disk_.Open(directory_.get(), name, O_RDWR | O_NOFOLLOW, 0);
+  if (ErrnoOf(fd.status()) == EMFILE || ErrnoOf(fd.status()) == ENFILE) {
+    CloseRecent();
+    fd = disk_.Open(directory_.get(), name, O_RDWR | O_NOFOLLOW, 0);
+  }
+  return fd;
+}
+
+void BlobStore::RemoveScratchName(const std::string& name) {
+  const absl::Status unlinked = disk_.Unlink(directory_.get(), name);
+  if (!unlinked.ok()) options_.log(unlinked.message());
 }
 
 absl::Status BlobStore::ReserveScratch(int64_t bytes) {
@@ -388,12 +426,15 @@ absl::Status BlobStore::ReplaceForeignLocked(Shard& shard, int fd,
 }
 
 void BlobStore::SettleDirectoryLocked(Shard& shard, size_t number) {
-  const absl::StatusOr<struct stat> attributes =
-      disk_.StatPath(cas_.get(), ShardName(number));
+  SettleDirectory(cas_.get(), ShardName(number), shard.directory_bytes);
+}
+
+void BlobStore::SettleDirectory(int parent, const std::string& path,
+                                int64_t& counted_bytes) {
+  const absl::StatusOr<struct stat> attributes = disk_.StatPath(parent, path);
   if (!attributes.ok()) return;
   const int64_t bytes = int64_t{attributes->st_blocks} * 512;
-  ledger_.Add(Owner::kIndex, bytes - shard.directory_bytes);
-  shard.directory_bytes = bytes;
+  ledger_.Add(Owner::kIndex, bytes - std::exchange(counted_bytes, bytes));
 }
 
 }  // namespace casement

@@ -159,7 +159,7 @@ absl::Status BlobStore::LockDirectory() {
 }
 
 absl::Status BlobStore::MakeParts() {
-  for (const char* part : {"cas", "scratch"}) {
+  for (const char* part : {"cas", kScratchName}) {
     if (is_read_only_) break;
     const absl::Status made = disk_.MakeDirectory(directory_.get(), part, 0700);
     if (!made.ok() && ErrnoOf(made) != EEXIST) return made;
@@ -188,8 +188,9 @@ absl::Status BlobStore::ClearScratch() {
   disk_.Unlink(directory_.get(), kNewIndexName).IgnoreError();
   std::vector<std::string> names;
   RETURN_IF_ERROR(disk_.ReadDirectory(
-      directory_.get(), "scratch", [&](absl::string_view name, unsigned char) {
-        names.push_back(absl::StrCat("scratch/", name));
+      directory_.get(), kScratchName,
+      [&](absl::string_view name, unsigned char) {
+        names.push_back(absl::StrCat(kScratchName, "/", name));
       }));
   for (const std::string& name : names) {
     const absl::Status unlinked = disk_.Unlink(directory_.get(), name);
@@ -219,6 +220,8 @@ absl::Status BlobStore::AccountParts() {
     MutexLock sync_lock(sync_mu_);
     if (name == kIndexName) index_bytes_ = bytes;
     if (name == kNewIndexName) new_index_bytes_ = bytes;
+    MutexLock scratch_lock(scratch_mu_);
+    if (name == kScratchName) scratch_directory_bytes_ = bytes;
   }
   if (!cas_.valid()) return absl::OkStatus();
   names.clear();

@@ -555,7 +555,7 @@ absl::StatusOr<Entry> Sandbox::MakeFile(Place place, const NewFile& file,
   }
   auto node = MakeNode<FileNode>(context_.nodes.NewId(), shared_from_this());
   ASSIGN_OR_RETURN(node->mutable_writing().scratch,
-                   ScratchFile::Create(context_.store, Budget()));
+                   context_.scratch_files.Create(Budget()));
   MutexLock lock(mu_);
   return AddNewLocked(place, node, file.mode, caller);
 }
@@ -564,7 +564,7 @@ absl::StatusOr<Entry> Sandbox::MakeTemporary(Node& directory, uint32_t mode,
                                              const Caller& caller) {
   auto node = MakeNode<FileNode>(context_.nodes.NewId(), shared_from_this());
   ASSIGN_OR_RETURN(node->mutable_writing().scratch,
-                   ScratchFile::Create(context_.store, Budget()));
+                   context_.scratch_files.Create(Budget()));
   MutexLock lock(mu_);
   ASSIGN_OR_RETURN(const Spot spot, SpotLocked({directory, ""}));
   if (spot.directory.links == 0) return ErrnoStatus(ENOENT, "directory");

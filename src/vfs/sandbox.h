@@ -36,6 +36,7 @@ namespace casement {
 // What sandboxes work with. All of it outlives them.
 struct SandboxContext {
   BlobStore& store;
+  ScratchFiles& scratch_files;
   DirectoryTable& directories;
   NodeTable& nodes;
   KernelNotifier& notifier;

@@ -79,7 +79,7 @@ absl::StatusOr<std::shared_ptr<const OpenBlob>> Sandbox::OpenInput(
 absl::StatusOr<std::shared_ptr<ScratchFile>> Sandbox::CopyOnWrite(
     const Digest& digest, int64_t keep_bytes) {
   ASSIGN_OR_RETURN(std::shared_ptr<ScratchFile> scratch,
-                   ScratchFile::Create(context_.store, Budget()));
+                   context_.scratch_files.Create(Budget()));
   if (keep_bytes == 0) return scratch;
   ASSIGN_OR_RETURN(const std::shared_ptr<const OpenBlob> blob,
                    OpenInput(digest));
@@ -241,7 +241,11 @@ absl::StatusOr<size_t> Sandbox::CopyRange(Node& from, int64_t from_offset,
   if (source.blob.has_value()) {
     ASSIGN_OR_RETURN(blob, OpenInput(*source.blob));
   }
-  const int fd = blob != nullptr ? blob->fd() : source.scratch->fd();
+  ScratchFile::OpenFile open;  // Of what was written.
+  if (source.scratch != nullptr) {
+    ASSIGN_OR_RETURN(open, source.scratch->Open());
+  }
+  const int fd = blob != nullptr ? blob->fd() : open->get();
   const auto copied = WithWritable<absl::StatusOr<size_t>>(
       *target, kAllBytes,
       [fd, from_offset, to_offset, length](ScratchFile& scratch) {

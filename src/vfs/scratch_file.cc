@@ -3,12 +3,14 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <utility>
+#include <vector>
 
 #include "base/check.h"
 #include "base/status.h"
@@ -20,6 +22,10 @@ namespace {
 constexpr int64_t kBlockBytes = 4096;
 // How much is copied before other threads' reservations get a turn.
 constexpr int64_t kCopyBytes = int64_t{64} << 20;
+// The other half of the process's descriptors is for blobs and clients.
+constexpr size_t kDescriptorsDivisor = 2;
+// How many files that are in use may be passed over for one that is not.
+constexpr int kLooksMax = 32;
 
 // The most that a change of `length` bytes at any offset can add: its blocks at
 // both ends, and the extent blocks that ext4 may need to find them.
@@ -27,20 +33,101 @@ int64_t RoomFor(int64_t length) {
   return (length / kBlockBytes + 3) * kBlockBytes;
 }
 
-}  // namespace
-
-absl::StatusOr<std::shared_ptr<ScratchFile>> ScratchFile::Create(
-    BlobStore& store, std::shared_ptr<ByteBudget> budget) {
-  ASSIGN_OR_RETURN(UniqueFd fd, store.NewScratchFile());
-  return std::shared_ptr<ScratchFile>(
-      new ScratchFile(store, std::move(budget), std::move(fd)));
+bool IsAllocated(int fd, int64_t offset, int64_t length) {
+  return lseek(fd, offset, SEEK_HOLE) >= offset + length;
 }
 
+}  // namespace
+
+size_t ScratchFiles::DefaultOpenMax() {
+  struct rlimit limit {};
+  CASEMENT_CHECK(getrlimit(RLIMIT_NOFILE, &limit) == 0);
+  return limit.rlim_cur / kDescriptorsDivisor;
+}
+
+absl::StatusOr<std::shared_ptr<ScratchFile>> ScratchFiles::Create(
+    std::shared_ptr<ByteBudget> budget) {
+  ASSIGN_OR_RETURN(UniqueFd fd, store_.NewScratchFile());
+  auto file =
+      std::make_shared<ScratchFile>(*this, std::move(budget), std::move(fd));
+  Opened(file);
+  return file;
+}
+
+void ScratchFiles::Opened(const std::shared_ptr<ScratchFile>& file) {
+  std::vector<std::shared_ptr<ScratchFile>> unused;
+  std::vector<std::shared_ptr<ScratchFile>> used;  // May die with this.
+  {
+    MutexLock lock(mu_);
+    open_.push_back(file);
+    for (int looks = 1; open_.size() > open_max_; ++looks) {
+      std::shared_ptr<ScratchFile> oldest = open_.front().lock();
+      open_.pop_front();
+      if (oldest == nullptr) continue;
+      const bool stays = oldest->TakeUsed() && looks < kLooksMax;
+      if (stays) open_.push_back(oldest);
+      (stays ? used : unused).push_back(std::move(oldest));
+    }
+  }
+  for (const std::shared_ptr<ScratchFile>& old : unused) {
+    if (old->TryClose()) continue;
+    MutexLock lock(mu_);
+    open_.push_back(old);
+  }
+}
+
+ScratchFile::ScratchFile(ScratchFiles& files,
+                         std::shared_ptr<ByteBudget> budget, UniqueFd fd)
+    : files_(files),
+      store_(files.store_),
+      budget_(std::move(budget)),
+      open_(std::make_shared<const UniqueFd>(std::move(fd))) {}
+
 ScratchFile::~ScratchFile() {
-  fd_.Reset();  // First the bytes go, then their account.
+  // First the bytes go, then their account.
+  RemoveName();
+  {
+    MutexLock lock(open_mu_);
+    open_ = nullptr;
+  }
   MutexLock lock(settle_mu_);
   store_.ledger().Remove(Owner::kScratch, accounted_);
   budget_->GiveBack(accounted_);
+}
+
+absl::StatusOr<ScratchFile::OpenFile> ScratchFile::Open() {
+  used_.store(true, std::memory_order_relaxed);
+  OpenFile open;
+  {
+    MutexLock lock(open_mu_);
+    if (open_ != nullptr) return open_;
+    ASSIGN_OR_RETURN(UniqueFd fd, store_.OpenScratch(name_));
+    open = open_ = std::make_shared<const UniqueFd>(std::move(fd));
+  }
+  files_.Opened(shared_from_this());
+  return open;
+}
+
+bool ScratchFile::TryClose() {
+  MutexLock lock(open_mu_);
+  if (keep_open_) return false;
+  if (name_.empty()) {
+    absl::StatusOr<std::string> name = store_.NameScratch((*open_).get());
+    if (!name.ok()) return false;
+    name_ = *std::move(name);
+  }
+  open_ = nullptr;
+  return true;
+}
+
+void ScratchFile::KeepOpen(bool keep) {
+  MutexLock lock(open_mu_);
+  keep_open_ = keep;
+}
+
+void ScratchFile::RemoveName() {
+  MutexLock lock(open_mu_);
+  if (!name_.empty()) store_.RemoveScratchName(std::exchange(name_, ""));
 }
 
 absl::Status ScratchFile::CheckWritable() const {
@@ -60,12 +147,12 @@ absl::StatusOr<int64_t> ScratchFile::Reserve(int64_t bytes) {
   return bytes;
 }
 
-void ScratchFile::Settle(int64_t reserved) {
+void ScratchFile::Settle(int fd, int64_t reserved) {
   int64_t excess = 0;
   {
     MutexLock lock(settle_mu_);
     struct stat status {};
-    CASEMENT_CHECK(fstat(fd_.get(), &status) == 0);
+    CASEMENT_CHECK(fstat(fd, &status) == 0);
     const int64_t allocated = status.st_blocks * 512;
     excess = accounted_ + reserved - allocated;
     accounted_ = allocated;
@@ -74,11 +161,6 @@ void ScratchFile::Settle(int64_t reserved) {
   }
   store_.ledger().Remove(Owner::kScratch, excess);
   budget_->GiveBack(excess);
-}
-
-bool ScratchFile::IsAllocated(int64_t offset, int64_t length) const {
-  const off_t hole = lseek(fd_.get(), offset, SEEK_HOLE);
-  return hole >= offset + length;
 }
 
 absl::StatusOr<size_t> ScratchFile::Write(int64_t offset,
@@ -105,17 +187,18 @@ absl::StatusOr<size_t> ScratchFile::WriteBack(int64_t offset,
 absl::StatusOr<size_t> ScratchFile::WriteLocked(int64_t offset,
                                                 absl::string_view bytes) {
   RETURN_IF_ERROR(CheckWritable());
+  ASSIGN_OR_RETURN(const OpenFile open, Open());
+  const int fd = open->get();
   const auto length = static_cast<int64_t>(bytes.size());
   absl::StatusOr<int64_t> reserved = Reserve(RoomFor(length));
   // At the limit what is there already can still be written over.
-  if (!reserved.ok() && IsAllocated(offset, length)) reserved = 0;
+  if (!reserved.ok() && IsAllocated(fd, offset, length)) reserved = 0;
   RETURN_IF_ERROR(reserved.status());
   size_t done = 0;
   int error_number = 0;
   while (done < bytes.size()) {
-    const ssize_t wrote =
-        pwrite(fd_.get(), bytes.data() + done, bytes.size() - done,
-               offset + static_cast<int64_t>(done));
+    const ssize_t wrote = pwrite(fd, bytes.data() + done, bytes.size() - done,
+                                 offset + static_cast<int64_t>(done));
     if (wrote < 0 && errno == EINTR) continue;
     if (wrote <= 0) {
       error_number = wrote < 0 ? errno : EIO;
@@ -123,7 +206,7 @@ absl::StatusOr<size_t> ScratchFile::WriteLocked(int64_t offset,
     }
     done += static_cast<size_t>(wrote);
   }
-  Settle(*reserved);
+  Settle(fd, *reserved);
   if (done == 0 && error_number != 0) {
     return ErrnoStatus(error_number, "writing");
   }
@@ -133,13 +216,15 @@ absl::StatusOr<size_t> ScratchFile::WriteLocked(int64_t offset,
 absl::Status ScratchFile::Truncate(int64_t size) {
   WriterLock lock(io_mu_);
   RETURN_IF_ERROR(CheckWritable());
+  ASSIGN_OR_RETURN(const OpenFile open, Open());
+  const int fd = open->get();
   // Making a file longer allocates nothing, but for its last block.
   ASSIGN_OR_RETURN(const int64_t reserved, size == 0
                                                ? absl::StatusOr<int64_t>(0)
                                                : Reserve(RoomFor(0)));
-  const int result = ftruncate(fd_.get(), size);
+  const int result = ftruncate(fd, size);
   const int error_number = errno;
-  Settle(reserved);
+  Settle(fd, reserved);
   if (result != 0) return ErrnoStatus(error_number, "truncating");
   return absl::OkStatus();
 }
@@ -147,12 +232,14 @@ absl::Status ScratchFile::Truncate(int64_t size) {
 absl::Status ScratchFile::Allocate(int mode, int64_t offset, int64_t length) {
   ReaderLock lock(io_mu_);
   RETURN_IF_ERROR(CheckWritable());
+  ASSIGN_OR_RETURN(const OpenFile open, Open());
+  const int fd = open->get();
   const bool frees = (mode & FALLOC_FL_PUNCH_HOLE) != 0;
   ASSIGN_OR_RETURN(const int64_t reserved,
                    Reserve(RoomFor(frees ? 0 : length)));
-  const int result = fallocate(fd_.get(), mode, offset, length);
+  const int result = fallocate(fd, mode, offset, length);
   const int error_number = errno;
-  Settle(reserved);
+  Settle(fd, reserved);
   if (result != 0) return ErrnoStatus(error_number, "allocating");
   return absl::OkStatus();
 }
@@ -160,15 +247,17 @@ absl::Status ScratchFile::Allocate(int mode, int64_t offset, int64_t length) {
 absl::Status ScratchFile::CopyFrom(const OpenBlob& blob, int64_t bytes) {
   ReaderLock lock(io_mu_);
   RETURN_IF_ERROR(CheckWritable());
+  ASSIGN_OR_RETURN(const OpenFile open, Open());
+  const int fd = open->get();
   ASSIGN_OR_RETURN(const int64_t reserved, Reserve(RoomFor(bytes)));
   absl::Status copied;
   if (bytes != blob.digest().size_bytes() ||
-      ioctl(fd_.get(), FICLONE, blob.fd()) != 0) {
+      ioctl(fd, FICLONE, blob.fd()) != 0) {
     off_t in = 0;
     off_t out = 0;
     while (out < bytes) {
       const ssize_t step = copy_file_range(
-          blob.fd(), &in, fd_.get(), &out,
+          blob.fd(), &in, fd, &out,
           static_cast<size_t>(std::min(bytes - out, kCopyBytes)), 0);
       if (step < 0 && errno == EINTR) continue;
       if (step <= 0) {
@@ -178,7 +267,7 @@ absl::Status ScratchFile::CopyFrom(const OpenBlob& blob, int64_t bytes) {
       }
     }
   }
-  Settle(reserved);
+  Settle(fd, reserved);
   return copied;
 }
 
@@ -187,15 +276,17 @@ absl::StatusOr<size_t> ScratchFile::CopyRange(int from, int64_t from_offset,
                                               size_t length) {
   ReaderLock lock(io_mu_);
   RETURN_IF_ERROR(CheckWritable());
+  ASSIGN_OR_RETURN(const OpenFile open, Open());
+  const int fd = open->get();
   const auto wanted =
       static_cast<int64_t>(std::min(length, static_cast<size_t>(kCopyBytes)));
   ASSIGN_OR_RETURN(const int64_t reserved, Reserve(RoomFor(wanted)));
   off_t in = from_offset;
   off_t out = to_offset;
-  const ssize_t copied = copy_file_range(from, &in, fd_.get(), &out,
-                                         static_cast<size_t>(wanted), 0);
+  const ssize_t copied =
+      copy_file_range(from, &in, fd, &out, static_cast<size_t>(wanted), 0);
   const int error_number = errno;
-  Settle(reserved);
+  Settle(fd, reserved);
   if (copied < 0) return ErrnoStatus(error_number, "copying a range");
   return static_cast<size_t>(copied);
 }
@@ -203,9 +294,18 @@ absl::StatusOr<size_t> ScratchFile::CopyRange(int from, int64_t from_offset,
 absl::StatusOr<BlobStore::PublishedScratch> ScratchFile::Publish() {
   WriterLock lock(io_mu_);
   RETURN_IF_ERROR(CheckWritable());
+  KeepOpen(true);
+  absl::StatusOr<BlobStore::PublishedScratch> published = PublishLocked();
+  if (!published.ok()) KeepOpen(false);
+  return published;
+}
+
+absl::StatusOr<BlobStore::PublishedScratch> ScratchFile::PublishLocked() {
+  ASSIGN_OR_RETURN(const OpenFile open, Open());
   MutexLock settle(settle_mu_);
   ASSIGN_OR_RETURN(BlobStore::PublishedScratch published,
-                   store_.PublishScratch(fd_.get(), accounted_));
+                   store_.PublishScratch(open->get(), accounted_));
+  RemoveName();
   if (published.is_linked) {
     // The bytes are the blob's now, and none of the sandbox's.
     budget_->GiveBack(accounted_);
@@ -217,16 +317,19 @@ absl::StatusOr<BlobStore::PublishedScratch> ScratchFile::Publish() {
 }
 
 absl::StatusOr<size_t> ScratchFile::Read(int64_t offset,
-                                         absl::Span<char> buffer) const {
-  return ReadFully(fd_.get(), offset, buffer);
+                                         absl::Span<char> buffer) {
+  ASSIGN_OR_RETURN(const OpenFile open, Open());
+  return ReadFully(open->get(), offset, buffer);
 }
 
-absl::StatusOr<int64_t> ScratchFile::Seek(int64_t offset, int whence) const {
-  return SeekIn(fd_.get(), offset, whence);
+absl::StatusOr<int64_t> ScratchFile::Seek(int64_t offset, int whence) {
+  ASSIGN_OR_RETURN(const OpenFile open, Open());
+  return SeekIn(open->get(), offset, whence);
 }
 
-absl::Status ScratchFile::Sync() const {
-  if (fdatasync(fd_.get()) != 0) return ErrnoStatus(errno, "syncing");
+absl::Status ScratchFile::Sync() {
+  ASSIGN_OR_RETURN(const OpenFile open, Open());
+  if (fdatasync(open->get()) != 0) return ErrnoStatus(errno, "syncing");
   return absl::OkStatus();
 }
 

@@ -1,4 +1,6 @@
-// The bytes of a file that a sandbox wrote: a nameless file in the store.
+// The bytes of a file that a sandbox wrote: a file in the store, nameless as
+// long as it is open. There may be more of them than a process may have open:
+// those that were not used lately get a name and are closed.
 //
 // Thread safe. Every byte that it takes on disk is asked for before it is
 // written: from the sandbox's budget and from the store's (BlobStore::
@@ -7,9 +9,11 @@
 #define CASEMENT_VFS_SCRATCH_FILE_H_
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <memory>
-#include <optional>
+#include <string>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
@@ -43,11 +47,45 @@ class ByteBudget {
   std::atomic<int64_t> used_{0};
 };
 
-class ScratchFile {
+class ScratchFile;
+
+// Makes them, and sees that not too many are open.
+class ScratchFiles {
  public:
-  // `store` and `budget` must outlive the file.
-  static absl::StatusOr<std::shared_ptr<ScratchFile>> Create(
-      BlobStore& store, std::shared_ptr<ByteBudget> budget);
+  // Half of what RLIMIT_NOFILE allows now.
+  static size_t DefaultOpenMax();
+
+  // `store` must outlive it, and it its files.
+  explicit ScratchFiles(BlobStore& store, size_t open_max = DefaultOpenMax())
+      : store_(store), open_max_(open_max) {}
+  ScratchFiles(const ScratchFiles&) = delete;
+  ScratchFiles& operator=(const ScratchFiles&) = delete;
+
+  absl::StatusOr<std::shared_ptr<ScratchFile>> Create(
+      std::shared_ptr<ByteBudget> budget);
+
+ private:
+  friend class ScratchFile;
+
+  // `file` has been opened; closes others if they are too many. Best effort: a
+  // full disk may have no room for a name.
+  void Opened(const std::shared_ptr<ScratchFile>& file);
+
+  BlobStore& store_;
+  const size_t open_max_;
+  Mutex mu_;  // A leaf.
+  // In the order in which they were opened, or found in use. Some may be gone.
+  std::deque<std::weak_ptr<ScratchFile>> open_ ABSL_GUARDED_BY(mu_);
+};
+
+class ScratchFile : public std::enable_shared_from_this<ScratchFile> {
+ public:
+  // While it lives the file stays open under this descriptor.
+  using OpenFile = std::shared_ptr<const UniqueFd>;
+
+  // By ScratchFiles::Create().
+  ScratchFile(ScratchFiles& files, std::shared_ptr<ByteBudget> budget,
+              UniqueFd fd);
   ~ScratchFile();
 
   // Takes the first `bytes` bytes of `blob`, sharing them where the disk's file
@@ -71,34 +109,50 @@ class ScratchFile {
   // Hashes and publishes; from here on the file is a blob's.
   absl::StatusOr<BlobStore::PublishedScratch> Publish();
 
-  absl::StatusOr<size_t> Read(int64_t offset, absl::Span<char> buffer) const;
-  absl::StatusOr<int64_t> Seek(int64_t offset, int whence) const;
-  absl::Status Sync() const;
-  // For reading, while the file lives.
-  int fd() const { return fd_.get(); }
+  absl::StatusOr<size_t> Read(int64_t offset, absl::Span<char> buffer);
+  absl::StatusOr<int64_t> Seek(int64_t offset, int whence);
+  absl::Status Sync();
+  // For reading and writing.
+  absl::StatusOr<OpenFile> Open();
   // As of the last change; no system call.
   int64_t size() const { return size_.load(); }
   int64_t blocks() const { return blocks_.load(); }  // Of 512 bytes.
 
  private:
-  ScratchFile(BlobStore& store, std::shared_ptr<ByteBudget> budget, UniqueFd fd)
-      : store_(store), budget_(std::move(budget)), fd_(std::move(fd)) {}
+  friend class ScratchFiles;
+
+  // Whether it was used since it was last asked.
+  bool TakeUsed() { return used_.exchange(false); }
+  // Gives it a name, if it has none, and closes it once nobody uses it. False
+  // if it stays open.
+  bool TryClose();
+  void KeepOpen(bool keep);
+  void RemoveName();
 
   // Asks for room for a change that can add at most `bytes`. The answer is to
   // be settled by Settle() after the change, whatever became of it.
   absl::StatusOr<int64_t> Reserve(int64_t bytes);
-  void Settle(int64_t reserved);
-  bool IsAllocated(int64_t offset, int64_t length) const;
+  void Settle(int fd, int64_t reserved);
   absl::Status CheckWritable() const ABSL_SHARED_LOCKS_REQUIRED(io_mu_);
   absl::StatusOr<size_t> WriteLocked(int64_t offset, absl::string_view bytes)
       ABSL_SHARED_LOCKS_REQUIRED(io_mu_);
+  absl::StatusOr<BlobStore::PublishedScratch> PublishLocked()
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(io_mu_);
 
+  ScratchFiles& files_;
   BlobStore& store_;
   const std::shared_ptr<ByteBudget> budget_;
   // Once the file is a blob's: evicted while it is open here, its bytes are a
-  // zombie's until fd_ is closed.
+  // zombie's until open_ is closed.
   BlobRef blob_ ABSL_GUARDED_BY(io_mu_);
-  UniqueFd fd_;  // Set once.
+  Mutex open_mu_;  // Held while a name is made or removed, and while it opens.
+  OpenFile open_ ABSL_GUARDED_BY(open_mu_);  // nullptr: closed.
+  // In the store. Kept when the file is opened again: one that had a name and
+  // lost it can never become a blob (linkat(2) of a file without links).
+  std::string name_ ABSL_GUARDED_BY(open_mu_);
+  // It becomes a blob, or is one, which must not be written to by another name.
+  bool keep_open_ ABSL_GUARDED_BY(open_mu_) = false;
+  std::atomic<bool> used_{true};
   // Held shared by writers, exclusively by Publish(), because a blob never
   // changes, and by Truncate(), for WriteBack().
   mutable SharedMutex io_mu_;

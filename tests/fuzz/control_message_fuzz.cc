@@ -32,6 +32,7 @@
 #include "vfs/kernel_notifier.h"
 #include "vfs/node_table.h"
 #include "vfs/sandbox_directory.h"
+#include "vfs/scratch_file.h"
 
 namespace casement {
 namespace {
@@ -103,8 +104,10 @@ class Service {
     store_->SetListener({.give_up_idle_leases = [this](uint64_t used) {
       return directories_->GiveUpIdleLeases(used);
     }});
+    scratch_files_ = std::make_unique<ScratchFiles>(*store_);
     sandboxes_ = std::make_shared<SandboxDirectory>(
         SandboxContext{.store = *store_,
+                       .scratch_files = *scratch_files_,
                        .directories = *directories_,
                        .nodes = nodes_,
                        .notifier = kernel_,
@@ -225,6 +228,7 @@ class Service {
   std::unique_ptr<BlobStore> store_;
   std::unique_ptr<DirectoryTable> directories_;
   std::unique_ptr<ActionCache> actions_;
+  std::unique_ptr<ScratchFiles> scratch_files_;
   std::shared_ptr<SandboxDirectory> sandboxes_;
   std::unique_ptr<ControlServer> server_;
   std::shared_ptr<grpc::Channel> channel_;

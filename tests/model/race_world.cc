@@ -136,8 +136,11 @@ void RaceWorld::Build() {
   const auto fixed = [](InodeId id) {
     return Attributes{.number = id, .mode = S_IFDIR | 0555, .links = 2};
   };
+  // Few, so that files are closed and opened again.
+  scratch_files_ = std::make_unique<ScratchFiles>(*store_, /*open_max=*/1);
   sandboxes_ = std::make_shared<SandboxDirectory>(
       SandboxContext{.store = *store_,
+                     .scratch_files = *scratch_files_,
                      .directories = *directories_,
                      .nodes = nodes_,
                      .notifier = kernel_,

@@ -26,6 +26,7 @@
 #include "vfs/file_system.h"
 #include "vfs/node_table.h"
 #include "vfs/sandbox_directory.h"
+#include "vfs/scratch_file.h"
 #include "vfs/views.h"
 
 namespace casement {
@@ -123,6 +124,7 @@ class RaceWorld {
   Digest root_digest_;
   std::unique_ptr<BlobStore> store_;
   std::unique_ptr<DirectoryTable> directories_;
+  std::unique_ptr<ScratchFiles> scratch_files_;
   NodeTable nodes_;
   FakeKernel kernel_;
   std::shared_ptr<Views> views_;

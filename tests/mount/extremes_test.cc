@@ -192,8 +192,8 @@ TEST_P(Extremes, AThousandLiveSandboxes) {
   EXPECT_EQ(daemon_.Metric("sandboxes"), 0);
 }
 
-// Each keeps a descriptor open in the daemon, which takes what the hard limit
-// allows.
+// Each keeps a descriptor open in the daemon, as long as it has enough: it
+// takes what the hard limit allows.
 TEST(OpenFiles, TheSoftLimitDoesNotBindTheDaemon) {
   rlimit before{};
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
@@ -210,6 +210,27 @@ TEST(OpenFiles, TheSoftLimitDoesNotBindTheDaemon) {
   }
   EXPECT_GT(OpenFiles(daemon.pid()), 3000u);
   EXPECT_TRUE(daemon.client().List().ok()) << "there is room for clients";
+}
+
+TEST(OpenFiles, ASandboxMayWriteMoreThanTheDaemonMayHaveOpen) {
+  constexpr int kFiles = 1000;
+  RunningDaemon daemon({}, {"prlimit", "--nofile=400:400", "setpriv",
+                            "--bounding-set=-sys_resource"});
+  const std::string path = daemon.client().Create({.name = "many"})->info.path;
+  for (int i = 0; i < kFiles; ++i) {
+    WriteFile(absl::StrCat(path, "/", i), std::to_string(i));
+  }
+  EXPECT_LE(OpenFiles(daemon.pid()), 400u);
+  EXPECT_TRUE(daemon.client().List().ok()) << "there is room for clients";
+  for (int i = 0; i < kFiles; ++i) {
+    ASSERT_EQ(ReadFile(absl::StrCat(path, "/", i)), std::to_string(i));
+  }
+  const auto collected = daemon.client().Collect("many", {"0", "999"});
+  ASSERT_TRUE(collected.ok()) << collected.status();
+  EXPECT_EQ(collected->outputs[0].digest, Digest::Of("0"));
+  EXPECT_EQ(collected->outputs[1].digest, Digest::Of("999"));
+  EXPECT_TRUE(daemon.client().Release("many").ok());
+  EXPECT_TRUE(fs::is_empty(daemon.store() + "/scratch"));
 }
 
 TEST_P(Extremes, MemoryOfNodesIsGivenBackWhenTheKernelForgetsThem) {

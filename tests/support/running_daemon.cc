@@ -160,8 +160,9 @@ void WriteFile(const std::string& path, const std::string& bytes) {
   if (!file) throw std::runtime_error(path + ": cannot be written");
 }
 
-RunningDaemon::RunningDaemon(std::vector<std::string> arguments)
-    : arguments_(std::move(arguments)) {
+RunningDaemon::RunningDaemon(std::vector<std::string> arguments,
+                             std::vector<std::string> prefix)
+    : arguments_(std::move(arguments)), prefix_(std::move(prefix)) {
   const std::filesystem::path below = std::filesystem::temp_directory_path();
   RemoveAbandonedFolders(below);
   std::string folder = below / (std::string(kFolderPrefix) + "XXXXXX");
@@ -185,10 +186,12 @@ RunningDaemon::~RunningDaemon() {
 
 void RunningDaemon::Start() {
   // setpriv becomes the daemon, which is told to end if this program dies.
-  std::vector<std::string> words = {"setpriv",       "--pdeathsig",  "TERM",
-                                    CasementdPath(), "--foreground", "--store",
-                                    store_,          "--mount",      mount_,
-                                    "--socket",      socket_};
+  std::vector<std::string> words = prefix_;
+  const std::vector<std::string> command = {
+      "setpriv",      "--pdeathsig", "TERM", CasementdPath(),
+      "--foreground", "--store",     store_, "--mount",
+      mount_,         "--socket",    socket_};
+  words.insert(words.end(), command.begin(), command.end());
   words.insert(words.end(), arguments_.begin(), arguments_.end());
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);

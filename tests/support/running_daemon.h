@@ -37,8 +37,10 @@ void WriteFile(const std::string& path, const std::string& bytes);
 class RunningDaemon {
  public:
   // Fails the test (by throwing) if the daemon does not start. `arguments` come
-  // after --store, --mount and --socket.
-  explicit RunningDaemon(std::vector<std::string> arguments = {});
+  // after --store, --mount and --socket. `prefix`: a command that executes the
+  // one after it, such as prlimit(1).
+  explicit RunningDaemon(std::vector<std::string> arguments = {},
+                         std::vector<std::string> prefix = {});
   // Ends the daemon by SIGTERM, unmounts what is left, removes all files.
   ~RunningDaemon();
   RunningDaemon(const RunningDaemon&) = delete;
@@ -74,6 +76,7 @@ class RunningDaemon {
 
  private:
   std::vector<std::string> arguments_;
+  const std::vector<std::string> prefix_;
   std::string folder_;
   UniqueFd owner_;  // Locked while this program lives.
   std::string store_;
