@@ -130,7 +130,8 @@ class ScratchFile : public std::enable_shared_from_this<ScratchFile> {
   void RemoveName();
 
   // Asks for room for a change that can add at most `bytes`. The answer is to
-  // be settled by Settle() after the change, whatever became of it.
+  // be settled by Settle() after the change, whatever became of it. `fd` is
+  // this file's.
   absl::StatusOr<int64_t> Reserve(int64_t bytes);
   void Settle(int fd, int64_t reserved);
   absl::Status CheckWritable() const ABSL_SHARED_LOCKS_REQUIRED(io_mu_);
