@@ -306,13 +306,17 @@ std::shared_ptr<const OpenBlob> BlobStore::AddOpenLocked(BlobId id,
   return blob;
 }
 
+absl::StatusOr<UniqueFd> BlobStore::OpenAt(int parent, const std::string& path,
+                                           int flags, mode_t mode) {
+  absl::StatusOr<UniqueFd> fd = disk_.Open(parent, path, flags, mode);
+  if (!IsOutOfDescriptors(fd.status())) return fd;
+  CloseRecent();
+  return disk_.Open(parent, path, flags, mode);
+}
+
 absl::StatusOr<UniqueFd> BlobStore::OpenFile(BlobId id, const Digest& digest) {
-  const std::string path = BlobPath(digest);
-  absl::StatusOr<UniqueFd> fd = disk_.Open(cas_.get(), path, kBlobOpenFlags, 0);
-  if (IsOutOfDescriptors(fd.status())) {
-    CloseRecent();
-    fd = disk_.Open(cas_.get(), path, kBlobOpenFlags, 0);
-  }
+  absl::StatusOr<UniqueFd> fd =
+      OpenAt(cas_.get(), BlobPath(digest), kBlobOpenFlags, 0);
   const std::optional<int> error_number = ErrnoOf(fd.status());
   if (error_number == ENOENT || error_number == ELOOP) {
     // Nobody but the store removes or replaces its files, except by mistake.

@@ -506,6 +506,10 @@ class BlobStore {
   std::shared_ptr<const OpenBlob> ForgetLocked(const OpenBlob& blob)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void CloseRecent();
+  // As Disk::Open(). Where no descriptor is left it takes those of blobs that
+  // nobody uses.
+  absl::StatusOr<UniqueFd> OpenAt(int parent, const std::string& path,
+                                  int flags, mode_t mode);
   void OnClosed(BlobId id);
   void Unref(BlobId id);
   void Unlease(BlobId id);
@@ -541,8 +545,7 @@ class BlobStore {
   std::array<Shard, kShardCount> shards_;
 
   static constexpr char kScratchName[] = "scratch";
-  std::atomic<uint64_t> scratch_files_{0};
-  std::atomic<uint64_t> scratch_names_{0};
+  std::atomic<uint64_t> scratch_numbers_{0};  // For places and names.
   Mutex scratch_mu_;  // A leaf, held while a name is made.
   int64_t scratch_directory_bytes_ ABSL_GUARDED_BY(scratch_mu_) = 0;
 

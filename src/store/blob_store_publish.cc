@@ -77,11 +77,7 @@ absl::StatusOr<UniqueFd> BlobStore::NewFile(const std::string& directory) {
   }
   const int flags = O_TMPFILE | O_RDWR;
   absl::StatusOr<UniqueFd> fd =
-      disk_.Open(directory_.get(), directory, flags, kBlobMode);
-  if (ErrnoOf(fd.status()) == EMFILE || ErrnoOf(fd.status()) == ENFILE) {
-    CloseRecent();
-    fd = disk_.Open(directory_.get(), directory, flags, kBlobMode);
-  }
+      OpenAt(directory_.get(), directory, flags, kBlobMode);
   // Inodes can run out as well.
   if (IsDiskFull(fd.status()) && FreeOnDisk(block_bytes_)) {
     fd = disk_.Open(directory_.get(), directory, flags, kBlobMode);
@@ -150,9 +146,7 @@ class BlobStore::StoreUpload final : public Upload {
   // the digest.
   absl::Status Put(absl::string_view verified) {
     RETURN_IF_ERROR(Append({&verified, 1}));
-    const absl::Status status = Publish();
-    Close();
-    return Annotate(status, "uploading ", digest_.ToString());
+    return Annotate(Publish(), "uploading ", digest_.ToString());
   }
 
  private:
@@ -295,14 +289,14 @@ absl::Status BlobStore::Put(const Digest& digest, absl::string_view bytes) {
 }
 
 absl::StatusOr<UniqueFd> BlobStore::NewScratchFile() {
-  return NewFileIn(scratch_files_.fetch_add(1) % kShardCount, kScratchName);
+  return NewFileIn(scratch_numbers_.fetch_add(1) % kShardCount, kScratchName);
 }
 
 absl::StatusOr<std::string> BlobStore::NameScratch(int fd) {
   // Whoever is not root may not open a blob for writing.
   RETURN_IF_ERROR(disk_.ChangeMode(fd, kNamedScratchMode));
   const std::string name =
-      absl::StrCat(kScratchName, "/", scratch_names_.fetch_add(1));
+      absl::StrCat(kScratchName, "/", scratch_numbers_.fetch_add(1));
   MutexLock lock(scratch_mu_);
   ledger_.Add(Owner::kIndex, kDirectoryGrowthBlocks * block_bytes_);
   const absl::Status linked = disk_.Link(fd, directory_.get(), name);
@@ -313,13 +307,7 @@ absl::StatusOr<std::string> BlobStore::NameScratch(int fd) {
 }
 
 absl::StatusOr<UniqueFd> BlobStore::OpenScratch(const std::string& name) {
-  absl::StatusOr<UniqueFd> fd =
-      disk_.Open(directory_.get(), name, O_RDWR | O_NOFOLLOW, 0);
-  if (ErrnoOf(fd.status()) == EMFILE || ErrnoOf(fd.status()) == ENFILE) {
-    CloseRecent();
-    fd = disk_.Open(directory_.get(), name, O_RDWR | O_NOFOLLOW, 0);
-  }
-  return fd;
+  return OpenAt(directory_.get(), name, O_RDWR | O_NOFOLLOW, 0);
 }
 
 void BlobStore::RemoveScratchName(const std::string& name) {

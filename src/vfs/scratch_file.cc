@@ -69,8 +69,12 @@ void ScratchFiles::Opened(const std::shared_ptr<ScratchFile>& file) {
       (stays ? used : unused).push_back(std::move(oldest));
     }
   }
+  // Where one stays open, so would the others as a rule: they are left for the
+  // next time.
+  bool can_close = true;
   for (const std::shared_ptr<ScratchFile>& old : unused) {
-    if (old->TryClose()) continue;
+    can_close = can_close && old->TryClose();
+    if (can_close) continue;
     MutexLock lock(mu_);
     open_.push_back(old);
   }
@@ -135,6 +139,11 @@ absl::Status ScratchFile::CheckWritable() const {
   return absl::FailedPreconditionError("the file has become a blob");
 }
 
+absl::StatusOr<ScratchFile::OpenFile> ScratchFile::OpenToWrite() {
+  RETURN_IF_ERROR(CheckWritable());
+  return Open();
+}
+
 absl::StatusOr<int64_t> ScratchFile::Reserve(int64_t bytes) {
   if (!budget_->Take(bytes)) {
     return ErrnoStatus(ENOSPC, "the sandbox's scratch limit of ",
@@ -186,8 +195,7 @@ absl::StatusOr<size_t> ScratchFile::WriteBack(int64_t offset,
 
 absl::StatusOr<size_t> ScratchFile::WriteLocked(int64_t offset,
                                                 absl::string_view bytes) {
-  RETURN_IF_ERROR(CheckWritable());
-  ASSIGN_OR_RETURN(const OpenFile open, Open());
+  ASSIGN_OR_RETURN(const OpenFile open, OpenToWrite());
   const int fd = open->get();
   const auto length = static_cast<int64_t>(bytes.size());
   absl::StatusOr<int64_t> reserved = Reserve(RoomFor(length));
@@ -215,8 +223,7 @@ absl::StatusOr<size_t> ScratchFile::WriteLocked(int64_t offset,
 
 absl::Status ScratchFile::Truncate(int64_t size) {
   WriterLock lock(io_mu_);
-  RETURN_IF_ERROR(CheckWritable());
-  ASSIGN_OR_RETURN(const OpenFile open, Open());
+  ASSIGN_OR_RETURN(const OpenFile open, OpenToWrite());
   const int fd = open->get();
   // Making a file longer allocates nothing, but for its last block.
   ASSIGN_OR_RETURN(const int64_t reserved, size == 0
@@ -231,8 +238,7 @@ absl::Status ScratchFile::Truncate(int64_t size) {
 
 absl::Status ScratchFile::Allocate(int mode, int64_t offset, int64_t length) {
   ReaderLock lock(io_mu_);
-  RETURN_IF_ERROR(CheckWritable());
-  ASSIGN_OR_RETURN(const OpenFile open, Open());
+  ASSIGN_OR_RETURN(const OpenFile open, OpenToWrite());
   const int fd = open->get();
   const bool frees = (mode & FALLOC_FL_PUNCH_HOLE) != 0;
   ASSIGN_OR_RETURN(const int64_t reserved,
@@ -246,8 +252,7 @@ absl::Status ScratchFile::Allocate(int mode, int64_t offset, int64_t length) {
 
 absl::Status ScratchFile::CopyFrom(const OpenBlob& blob, int64_t bytes) {
   ReaderLock lock(io_mu_);
-  RETURN_IF_ERROR(CheckWritable());
-  ASSIGN_OR_RETURN(const OpenFile open, Open());
+  ASSIGN_OR_RETURN(const OpenFile open, OpenToWrite());
   const int fd = open->get();
   ASSIGN_OR_RETURN(const int64_t reserved, Reserve(RoomFor(bytes)));
   absl::Status copied;
@@ -275,8 +280,7 @@ absl::StatusOr<size_t> ScratchFile::CopyRange(int from, int64_t from_offset,
                                               int64_t to_offset,
                                               size_t length) {
   ReaderLock lock(io_mu_);
-  RETURN_IF_ERROR(CheckWritable());
-  ASSIGN_OR_RETURN(const OpenFile open, Open());
+  ASSIGN_OR_RETURN(const OpenFile open, OpenToWrite());
   const int fd = open->get();
   const auto wanted =
       static_cast<int64_t>(std::min(length, static_cast<size_t>(kCopyBytes)));

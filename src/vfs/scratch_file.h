@@ -135,6 +135,7 @@ class ScratchFile : public std::enable_shared_from_this<ScratchFile> {
   absl::StatusOr<int64_t> Reserve(int64_t bytes);
   void Settle(int fd, int64_t reserved);
   absl::Status CheckWritable() const ABSL_SHARED_LOCKS_REQUIRED(io_mu_);
+  absl::StatusOr<OpenFile> OpenToWrite() ABSL_SHARED_LOCKS_REQUIRED(io_mu_);
   absl::StatusOr<size_t> WriteLocked(int64_t offset, absl::string_view bytes)
       ABSL_SHARED_LOCKS_REQUIRED(io_mu_);
   absl::StatusOr<BlobStore::PublishedScratch> PublishLocked()

@@ -116,6 +116,15 @@ class StoreFixture : public ::testing::Test {
     std::sort(files.begin(), files.end());
     return files;
   }
+  // Of this process.
+  static size_t Descriptors() {
+    size_t count = 0;
+    for ([[maybe_unused]] const auto& entry :
+         std::filesystem::directory_iterator("/proc/self/fd")) {
+      ++count;
+    }
+    return count;
+  }
   int64_t Allocated() const { return AllocatedBelow(directory_.path()); }
   // G3, with the invariants.
   void ExpectSound() {

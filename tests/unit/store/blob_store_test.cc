@@ -636,22 +636,14 @@ TEST_F(BlobStoreTest, KeepsNoMoreBlobsOpenThanItMay) {
   Open();
   std::vector<Digest> digests;
   for (int i = 0; i < 10; ++i) digests.push_back(MustPut(BytesOf(i)));
-  const auto open_files = [] {
-    int count = 0;
-    for ([[maybe_unused]] const auto& entry :
-         std::filesystem::directory_iterator("/proc/self/fd")) {
-      ++count;
-    }
-    return count;
-  };
-  const int before = open_files();
+  const size_t before = Descriptors();
   for (int round = 0; round < 3; ++round) {
     for (const Digest& digest : digests) {
       ASSERT_TRUE(store_->OpenDigest(digest).ok());
-      EXPECT_LE(open_files(), before + 3);
+      EXPECT_LE(Descriptors(), before + 3);
     }
   }
-  EXPECT_EQ(open_files(), before + 3);
+  EXPECT_EQ(Descriptors(), before + 3);
   store_->CheckInvariants();
 }
 

@@ -66,14 +66,6 @@ class ScratchFileTest : public StoreFixture {
     }
     return names;
   }
-  static size_t Descriptors() {
-    size_t count = 0;
-    for (const auto& entry :
-         std::filesystem::directory_iterator("/proc/self/fd")) {
-      count += entry.path().empty() ? 0 : 1;
-    }
-    return count;
-  }
 
   const std::shared_ptr<ByteBudget> budget_ = std::make_shared<ByteBudget>(0);
   std::optional<ScratchFiles> files_;
